@@ -1,0 +1,216 @@
+"""The whole story of an analysis, read from top to bottom.
+
+path | hub name | state dict | module
+   |  open_checkpoint        headers only: every shard present and complete
+Checkpoint
+   |  classify               each tensor: analysed, excluded by a rule, or unknown
+Network of layers
+   |  plan                   pieces that fit in memory
+Unit: some neurons of a layer        ---- for each unit, on one thread ----
+   |  read                   mapped, stored dtype; never a whole model
+weights
+   |  count_neighbours       integers, exact
+counts
+   |  partition_function     tile by tile; fractal_dimension: neuron by neuron
+sums                                 --------------------------------------
+   |  + in the order of tiles, units and layers
+sums of layers, blocks, roles, network
+   |  fit                    mass exponents, spectrum, jackknife
+Analysis
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import groupby
+from typing import TYPE_CHECKING, NamedTuple
+
+from neuromfa.errors import BadInputError
+from neuromfa.groups import Totals, fit
+from neuromfa.measure import UnitSums, add_up, measure
+from neuromfa.multifractal import Float64
+from neuromfa.protocol import Protocol
+from neuromfa.provenance import provenance
+from neuromfa.results import Analysis, Group
+from neuromfa.scheduler import DEFAULT_MEMORY, Prepared, Unit, prepare, run
+
+if TYPE_CHECKING:
+    from neuromfa.scheduler import Source
+
+
+class Progress(NamedTuple):
+    """How far an analysis has come.
+
+    Attributes
+    ----------
+    done_bytes, total_bytes : int
+        Bytes of weights counted and to be counted.
+    finished : Group or None
+        The layer that was completed just now.
+    """
+
+    done_bytes: int
+    total_bytes: int
+    finished: Group | None
+
+
+def analyse(  # noqa: PLR0913  (the one verb: each setting is a concept of its own)
+    source: Source,
+    protocol: Protocol | None = None,
+    *,
+    revision: str | None = None,
+    allow_pickle: bool = False,
+    architectures: str | os.PathLike[str] | None = None,
+    strict: bool = False,
+    threads: int | None = None,
+    memory: int = DEFAULT_MEMORY,
+    fractal_dimensions: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> Analysis:
+    """Analyse every neuron of a checkpoint, exactly.
+
+    Parameters
+    ----------
+    source : path, str, mapping, torch.nn.Module or Checkpoint
+        A file or directory, ``org/name`` or ``org/name@revision`` in the Hugging Face cache, a
+        state dict, a module, or what `open_checkpoint` returned (which stays open).
+    protocol : Protocol, optional
+        Everything that may change a number.
+    revision : str, optional
+        Branch, tag or commit of a hub name.
+    allow_pickle : bool
+        Read PyTorch ``.bin`` files, with ``weights_only=True``.
+    architectures : path, optional
+        Registry file that adds families of tensor names or replaces them.
+    strict : bool
+        Refuse a checkpoint with a matrix that no rule of its architecture names.
+    threads : int, optional
+        As many as the process may use by default; changes no bit of the result.
+    memory : int
+        Bytes of private memory for the work in flight; changes no bit of the result.
+    fractal_dimensions : bool
+        Keep the fractal dimension of every single neuron, 8 bytes each.
+    progress : callable, optional
+        Called in the calling thread after each unit of work; an exception from it stops the
+        analysis.
+
+    Returns
+    -------
+    Analysis
+        Of the network, its blocks, roles and layers.
+
+    Raises
+    ------
+    UsageError
+        If the settings make no sense.
+    UnsupportedError
+        If a format, type or (with `strict`) tensor is not known.
+    BadInputError
+        If a file is missing or broken, or a weight is NaN or infinite.
+    ResourceError
+        If `memory` is too small.
+
+    References
+    ----------
+    Definitions, sections 1 to 6; NeuroMFA (ICLR 2025), section 3.
+
+    Examples
+    --------
+    >>> import numpy as np, neuromfa
+    >>> weights = np.random.default_rng(0).normal(0, 0.02, (256, 64)).astype(np.float32)
+    >>> neuromfa.analyse({"map": weights}).network.counted_neurons
+    64
+    """
+    started = time.perf_counter()
+    protocol = protocol or Protocol()
+    with prepare(
+        source,
+        protocol,
+        revision=revision,
+        allow_pickle=allow_pickle,
+        architectures=architectures,
+        strict=strict,
+        threads=threads,
+        memory=memory,
+    ) as job:
+        survey = _survey(job, protocol, progress or (lambda _: None))
+        network = survey.totals.network()
+        if not network.edges:
+            raise BadInputError(
+                f"{job.checkpoint.source}: every weight is zero or was dropped, so the network has "
+                "no edges; is this checkpoint complete?"
+            )
+        seconds = time.perf_counter() - started
+        return Analysis(
+            protocol=protocol.to_dict(),
+            source=job.checkpoint.source,
+            architecture=job.network.architecture,
+            coverage=job.network.coverage.to_dict(),
+            network=network,
+            blocks=survey.totals.blocks(),
+            roles=survey.totals.roles(),
+            layers=survey.layers,
+            log_partition_function=survey.totals.log_partition_function(),
+            provenance=provenance(job.checkpoint, job.plan, survey.digests, seconds),
+            warnings=(*job.checkpoint.warnings, *job.network.warnings),
+            fractal_dimensions=survey.dimensions if fractal_dimensions else {},
+        )
+
+
+class _Survey(NamedTuple):
+    """What one pass over the weights gives."""
+
+    totals: Totals
+    layers: tuple[Group, ...]
+    dimensions: dict[str, Float64]
+    digests: dict[str, str]
+
+
+def _survey(job: Prepared, protocol: Protocol, progress: Callable[[Progress], None]) -> _Survey:
+    """Count and sum unit after unit on threads, add up and fit layer after layer here, in order.
+
+    A tensor is hashed, and its pages are let go, as soon as its layer is done.
+    """
+    checkpoint, network, work = job.checkpoint, job.network, job.plan
+    done = 0
+
+    def digest(tensor: str) -> str:
+        found = checkpoint.digest(tensor)
+        checkpoint.release(tensor)
+        return found
+
+    def watch(answers: Iterable[tuple[Unit, UnitSums]]) -> Iterator[UnitSums]:
+        nonlocal done
+        for unit, sums in answers:
+            done += unit.weight_bytes
+            progress(Progress(done, work.weight_bytes, None))
+            yield sums
+
+    totals = Totals(protocol)
+    layers: list[Group] = []
+    dimensions: dict[str, Float64] = {}
+    hashes: dict[str, Future[str]] = {}
+    executor = ThreadPoolExecutor(work.threads, thread_name_prefix="neuromfa")
+    try:
+        answers = run(
+            work.units,
+            lambda unit: measure(checkpoint, network.layers[unit.layer], unit, protocol),
+            executor,
+            in_flight=2 * work.threads,
+        )
+        for index, of_layer in groupby(answers, key=lambda answer: answer[0].layer):
+            layer = network.layers[index]
+            measured, dimensions[layer.name] = add_up(watch(of_layer), protocol)
+            totals.add(layer, measured)
+            layers.append(fit(layer.name, measured, protocol, layer=layer))
+            progress(Progress(done, work.weight_bytes, layers[-1]))
+            hashes |= {t: executor.submit(digest, t) for t in layer.tensors if t not in hashes}
+        others = [t for t in checkpoint.tensors if t not in hashes]
+        hashes |= {t: executor.submit(digest, t) for t in others}
+        digests = {tensor: found.result() for tensor, found in hashes.items()}
+        return _Survey(totals, tuple(layers), dimensions, digests)
+    finally:
+        executor.shutdown(cancel_futures=True)

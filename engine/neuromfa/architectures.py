@@ -1,0 +1,284 @@
+"""The registry of architectures: tensor names on disk and in memory, and what they read.
+
+The data are in ``architectures.toml``, whose head explains the format; a user's file in the same
+format adds families or replaces them. Matching is by whole names: integers become ``#``, so the
+tens of thousands of tensors of a mixture of experts are a few dozen different names.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from neuromfa.errors import BadInputError
+from neuromfa.patterns import Index, Row, collect
+
+_KEYS = {"title", "model_types", "roots", "blocks", "use", "block", "model", "towers", "tied"}
+_CONFIG_PARTS = ("text_config", "llm_config", "language_config", "decoder", "thinker_config")
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Where a tensor belongs.
+
+    Attributes
+    ----------
+    row : Row
+        What it is.
+    stack : str
+        Stack of its block.
+    block : tuple of int or None
+        Numbers of its block; None outside the blocks.
+    expert : int or None
+        Number of its expert.
+    pattern : str
+        The part of its name that the registry knows, with # for integers.
+    numbers : tuple of int
+        The integers.
+    """
+
+    row: Row
+    stack: str
+    block: tuple[int, ...] | None
+    expert: int | None
+    pattern: str
+    numbers: tuple[int, ...]
+
+    @property
+    def order(self) -> tuple[object, ...]:
+        """Sorts the tensors of one layer and owner, whatever their order in the file."""
+        return (self.pattern, self.numbers)
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Architectures that share their tensor names."""
+
+    name: str
+    title: str
+    model_types: tuple[str, ...]
+    roots: frozenset[str]
+    towers: Mapping[str, str]
+    tied: bool
+    rows: tuple[Row, ...]
+    source: str
+    _index: Index = field(repr=False)
+
+    def match(self, name: str) -> Match | None:
+        """Find the row of a tensor by the longest pattern that its name ends with."""
+        parts = name.removesuffix(".weight").split(".")
+        numbers = [int(part) if part.isdecimal() else None for part in parts]
+        keys = [
+            "#" if number is not None else part for part, number in zip(parts, numbers, strict=True)
+        ]
+        tower = ""
+        for start, part in enumerate(parts):
+            pattern = ".".join(keys[start:])
+            values = tuple(number for number in numbers[start:] if number is not None)
+            for slots, stack, row in self._index.get(tower + pattern, ()):
+                if all(s == v for s, v in zip(slots, values, strict=True) if isinstance(s, int)):
+                    return _match(row, stack, pattern, slots=slots, values=values)
+            if part in self.towers and not tower:
+                tower = f"{self.towers[part]}:"
+            elif part not in self.roots:
+                return None
+        return None
+
+
+def _match(
+    row: Row, stack: str, pattern: str, *, slots: tuple[str | int, ...], values: tuple[int, ...]
+) -> Match:
+    named = list(zip(slots, values, strict=True))
+    block = tuple(value for slot, value in named if slot == "block")
+    expert = next((value for slot, value in named if slot == "expert"), None)
+    return Match(row, stack, block if block or stack else None, expert, pattern, values)
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """All families, the canonical order of roles and stacks, and the rules of exclusion."""
+
+    families: Mapping[str, Family]
+    roles: Mapping[str, str]
+    rules: Mapping[str, str]
+    residual: frozenset[str]
+    expert_units: frozenset[str]
+    stacks: tuple[str, ...]
+    endings: Mapping[str, tuple[str, ...]]
+    outside: Mapping[str, tuple[str, ...]]
+    quantised: Mapping[str, tuple[str, ...]]
+
+    def family(self, name: str) -> Family | None:
+        """The family of that name, or the one that lists it as a model type."""
+        if name in self.families:
+            return self.families[name]
+        return next((f for f in self.families.values() if name in f.model_types), None)
+
+    def family_of(self, config: Mapping[str, Any]) -> Family | None:
+        """The family that a checkpoint's configuration names, or None.
+
+        Parameters
+        ----------
+        config : mapping
+            ``config.json``. Read are ``model_type``, then that of the language model inside a
+            multimodal model, then the class names in ``architectures``.
+        """
+        parts = [config, *(c for k in _CONFIG_PARTS if isinstance(c := config.get(k), Mapping))]
+        for part in parts:
+            if family := self.family(str(part.get("model_type") or "")):
+                return family
+        classes = [c for part in parts for c in part.get("architectures") or ()]
+        stems = [re.sub(r"(For[A-Z]|LMHead|DoubleHeads|Model$).*", "", str(c)) for c in classes]
+        for stem, family in itertools.product(stems, self.families.values()):
+            if stem.lower() in {t.lower().replace("_", "") for t in family.model_types}:
+                return family
+        return None
+
+    def describe(self, name: str | None = None) -> list[dict[str, str]]:
+        """Rows for a table: all families, or the tensors of one.
+
+        Raises
+        ------
+        BadInputError
+            If there is no such family.
+        """
+        if name is None:
+            return [
+                {"family": f.name, "title": f.title, "model_types": ", ".join(f.model_types)}
+                for f in self.families.values()
+            ]
+        if (family := self.family(name)) is None:
+            raise BadInputError(
+                f"{name}: no such family or model type; known families are "
+                f"{', '.join(self.families)}"
+            )
+        keys = ("pattern", "role", "orientation", "split", "form")
+        return [
+            {k: getattr(row, k) for k in keys} | {"analysed": "no" if self.rule(row) else "yes"}
+            for row in family.rows
+        ]
+
+    def rule(self, row: Row) -> str | None:
+        """The rule by which a row's tensors are left out, or None if they are analysed."""
+        return row.role if row.role in self.rules else None
+
+
+@lru_cache(maxsize=8)
+def load_registry(extra: Path | None = None) -> Registry:
+    """Read the registry, and a user's file in the same format on top of it.
+
+    Parameters
+    ----------
+    extra : Path, optional
+        A TOML file with further families; one of the same name or model type takes precedence.
+
+    Raises
+    ------
+    BadInputError
+        If the file cannot be read or breaks the format; the message names file, family and fact.
+    """
+    own = Path(__file__).with_name("architectures.toml")
+    data = _read(own)
+    parts = dict(data["part"])
+    families: dict[str, Family] = {}
+    outline = {"data": data, "parts": parts}
+    if extra is not None:
+        added = _read(extra)
+        if unknown := set(added) - {"part", "family"}:
+            raise BadInputError(f"{extra}: {sorted(unknown)[0]}: must be part or family")
+        parts |= added.get("part", {})
+        for name, entry in added.get("family", {}).items():
+            families[name] = _family(name, entry, source=str(extra), **outline)
+    for name, entry in data["family"].items():
+        families.setdefault(name, _family(name, entry, source=own.name, **outline))
+    return Registry(
+        families,
+        {name: text for name, text in data["roles"].items()},
+        data["rules"],
+        frozenset(data["residual"]),
+        frozenset(data["expert_units"]),
+        tuple(data["stacks"]),
+        {rule: tuple(v) for rule, v in data["endings"].items()},
+        {rule: tuple(v) for rule, v in data["outside"].items()},
+        {name: tuple(v) for name, v in data["quantised"].items()},
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInputError(f"{path}: registry cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{path}: registry is not valid TOML: {error}") from error
+
+
+def _family(
+    name: str, entry: Mapping[str, Any], *, source: str, data: Mapping[str, Any], parts: Any
+) -> Family:
+    """Build one family; every complaint says file and family."""
+    try:
+        return _build(name, entry, source=source, data=data, parts=parts)
+    except ValueError as error:
+        raise BadInputError(f"{source}: family {name}: {error}") from error
+
+
+def _build(
+    name: str, entry: Mapping[str, Any], *, source: str, data: Mapping[str, Any], parts: Any
+) -> Family:
+    _check(entry, data, parts)
+    blocks = entry.get("blocks", [])
+    stacks = blocks if isinstance(blocks, Mapping) else {"": blocks}
+    names = {**data["roles"], **data["rules"]}
+    index: Index = {}
+    for part in ["outside", *entry.get("use", [])]:
+        collect(parts[part], stacks, names, index)
+    collect(entry, stacks, names, index)
+    towers: dict[str, str] = {}
+    for tower in entry.get("towers", data["tower"]):
+        inner = data["tower"][tower]
+        towers |= dict.fromkeys(inner["roots"], tower)
+        inside: Index = {}
+        collect(inner, {tower: inner["blocks"]}, names, inside)
+        index |= {f"{tower}:{key}": found for key, found in inside.items()}
+    rows = dict.fromkeys(row for found in index.values() for _, _, row in found)
+    if not any(row.role in data["roles"] for row in rows):
+        raise ValueError("no tensor is analysed; give a table `block` with roles")
+    return Family(
+        name,
+        str(entry.get("title", name)),
+        tuple(entry.get("model_types", [name])),
+        frozenset([*data["roots"], *entry.get("roots", [])]),
+        towers,
+        bool(entry.get("tied", False)),
+        tuple(rows),
+        source,
+        index,
+    )
+
+
+def _check(entry: Mapping[str, Any], data: Mapping[str, Any], parts: Mapping[str, Any]) -> None:
+    """Refuse keys and values that the format does not have."""
+    if not isinstance(entry, Mapping):
+        raise ValueError("must be a table")
+    if unknown := set(entry) - _KEYS:
+        raise ValueError(f"{min(unknown)}: must be one of {', '.join(sorted(_KEYS))}")
+    for key in ("model_types", "roots", "use", "towers"):
+        value = entry.get(key, [])
+        if not (isinstance(value, list) and all(isinstance(v, str) for v in value)):
+            raise ValueError(f"{key}: must be a list of words")
+    for key, known in (("use", parts), ("towers", data["tower"])):
+        if missing := [v for v in entry.get(key, []) if v not in known]:
+            raise ValueError(f"{key}: no {missing[0]} among {', '.join(sorted(known))}")
+    blocks = entry.get("blocks", [])
+    for prefix in itertools.chain(*blocks.values()) if isinstance(blocks, Mapping) else blocks:
+        if "{block}" not in str(prefix) or not str(prefix).endswith("."):
+            raise ValueError(f"blocks: {prefix!r} must contain {{block}} and end with a dot")
+    if "block" in entry and not blocks:
+        raise ValueError("block: needs blocks, the prefixes of the numbered blocks")

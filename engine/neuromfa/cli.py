@@ -1,0 +1,235 @@
+"""The command line: arguments in, verbs called, one-line errors and exit codes out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import neuromfa
+from neuromfa.errors import NeuromfaError, ResourceError, UsageError
+from neuromfa.protocol import INCLUDABLE, Protocol, q_grid
+
+if TYPE_CHECKING:
+    from neuromfa.analysis import Progress
+    from neuromfa.results import Group
+
+INTERRUPTED = 130
+UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+
+class _Verbs(click.Group):
+    """Verbs in the order of the work, British spelling first, American taken too."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, "analyse" if cmd_name == "analyze" else cmd_name)
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(neuromfa.__version__, prog_name="neuromfa")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+def cli() -> None:
+    """Exact multifractal analysis of the neuron interaction network of a model."""
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1  # taken anywhere, not only before the verb
+    try:
+        code = cli.main(arguments, prog_name="neuromfa", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("neuromfa: interrupted", err=True)
+        code = INTERRUPTED
+    except (NeuromfaError, MemoryError) as error:
+        if debug:
+            raise
+        click.echo(f"neuromfa: error: {error or 'out of memory; lower --memory'}", err=True)
+        code = getattr(error, "exit_code", ResourceError.exit_code)
+    except BrokenPipeError:  # the reader of our output has gone; nothing is left to say
+        sys.stderr.close()
+        code = 1
+    sys.exit(code)
+
+
+def _moments(text: str) -> tuple[float, ...]:
+    """``-3:3:0.1`` is a grid, ``-1,0,2`` a list."""
+    try:
+        if ":" in text:
+            first, last, step = map(float, text.split(":"))
+            return q_grid(first, last, step)
+        return tuple(map(float, text.split(",")))
+    except ValueError as error:
+        raise UsageError(f"--q {text}: write FIRST:LAST:STEP or a list like -1,0,2") from error
+
+
+def _bytes(text: str) -> int:
+    """``512M`` or ``2G`` or a plain number of bytes."""
+    number, unit = (text[:-1], text[-1].lower()) if text[-1:].isalpha() else (text, "")
+    try:
+        return int(float(number) * UNITS[unit] if unit else int(number))
+    except (ValueError, KeyError, OverflowError) as error:
+        raise UsageError(f"--memory {text}: write a number of bytes, or like 512M or 2G") from error
+
+
+_OPENING = (
+    click.option("--revision", help="Branch, tag or commit of a hub name."),
+    click.option("--allow-pickle", is_flag=True, help="Read .bin files (weights_only=True)."),
+    click.option(
+        "--architectures", type=click.Path(path_type=Path), help="Registry file with more families."
+    ),
+    click.option("--strict", is_flag=True, help="Refuse a matrix that no rule names."),
+    click.option("--threads", type=int, help="Threads; all processors by default."),
+    click.option(
+        "--memory", default="512M", help="Private memory for the work.", show_default=True
+    ),
+)
+_PROTOCOL = (
+    click.option(
+        "--cutoff", type=float, default=150.0, show_default=True, help="Largest distance."
+    ),
+    click.option("--q", default="-3:3:0.1", show_default=True, help="Moments: grid or list."),
+    click.option("--min-neighbours", type=int, default=10, show_default=True),
+    click.option("--radii", type=click.Choice(["observed", "all"]), default="observed"),
+    click.option("--experts", type=click.Choice(["joint", "separate"]), default="joint"),
+    click.option("--nonfinite", type=click.Choice(["error", "drop"]), default="error"),
+    click.option(
+        "--include", multiple=True, type=click.Choice(INCLUDABLE), help="Analyse as well."
+    ),
+)
+
+
+def _with(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def decorate(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def _settings(options: dict[str, Any]) -> tuple[Protocol, dict[str, Any]]:
+    """Protocol, and how to open and what to use, from the options of the command line."""
+    options["memory"] = _bytes(options["memory"])
+    options["q"] = _moments(options["q"])
+    names = ("cutoff", "q", "min_neighbours", "radii", "experts", "nonfinite", "include")
+    return Protocol(**{name: options.pop(name) for name in names}), options
+
+
+@cli.command()
+@click.argument("checkpoint")
+@_with(*_PROTOCOL, *_OPENING)
+@click.option("--json", "as_json", is_flag=True, help="Print the whole record as JSON.")
+@click.option("--output", type=click.Path(path_type=Path), help="Directory for JSON and Parquet.")
+@click.option("--fractal-dimensions", is_flag=True, help="Keep those of single neurons.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Figure: PNG, PDF or SVG.")
+@click.option("--quiet", is_flag=True, help="No progress, no table.")
+def analyse(
+    checkpoint: str,
+    *,
+    as_json: bool,
+    output: Path | None,
+    fractal_dimensions: bool,
+    plot: Path | None,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Analyse a checkpoint: a path, or ORG/NAME[@REVISION] in the hub cache."""
+    from neuromfa import console, report, storage  # noqa: PLC0415  (slow to import)
+    from neuromfa.analysis import analyse as run  # noqa: PLC0415
+
+    protocol, resources = _settings(options)
+    if fractal_dimensions and output is None:
+        raise UsageError("--fractal-dimensions: give a directory for them with --output")
+    if plot is not None:
+        report.check(plot)
+    finished: list[Group] = []
+    with console.progress_bar(show=not quiet) as show:
+
+        def keep(state: Progress) -> None:
+            show(state)
+            if state.finished:
+                finished.append(state.finished)
+
+        try:
+            analysis = run(
+                checkpoint,
+                protocol,
+                fractal_dimensions=fractal_dimensions,
+                progress=keep,
+                **resources,
+            )
+        except BaseException:
+            if output is not None and finished:
+                path = storage.write_layers(finished, protocol, output)
+                click.echo(f"neuromfa: {len(finished)} finished layers are in {path}", err=True)
+            raise
+    if as_json:
+        click.echo(analysis.to_json(), nl=False)
+    elif not quiet:
+        console.print_analysis(analysis)
+    if output is not None:
+        storage.write_analysis(analysis, output)
+    if plot is not None:
+        report.plot(analysis, plot)
+
+
+@cli.command()
+@click.argument("checkpoint")
+@_with(*_PROTOCOL, *_OPENING)
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def plan(checkpoint: str, *, as_json: bool, **options: Any) -> None:
+    """Tell what an analysis would read and need, from headers alone."""
+    from neuromfa import console  # noqa: PLC0415  (slow to import)
+    from neuromfa.preview import preview  # noqa: PLC0415
+
+    protocol, resources = _settings(options)
+    record = preview(checkpoint, protocol, **resources)
+    if as_json:
+        click.echo(json.dumps(record, indent=1))
+    else:
+        console.print_preview(record)
+
+
+@cli.command()
+@click.argument("family", required=False)
+@click.option(
+    "--architectures", type=click.Path(path_type=Path), help="Registry file with more families."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def architectures(family: str | None, architectures: Path | None, *, as_json: bool) -> None:
+    """List the known families, or the tensors of one."""
+    from neuromfa import console  # noqa: PLC0415  (slow to import)
+    from neuromfa.architectures import load_registry  # noqa: PLC0415
+
+    rows = load_registry(architectures).describe(family)
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+    else:
+        console.print_table(rows)
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def doctor(*, as_json: bool) -> None:
+    """Check that this installation counts right."""
+    from neuromfa import console  # noqa: PLC0415  (slow to import)
+    from neuromfa.doctor import examine  # noqa: PLC0415
+
+    checks = examine()
+    if as_json:
+        click.echo(json.dumps(checks, indent=1))
+    else:
+        console.print_table([c | {"ok": "yes" if c["ok"] else "NO"} for c in checks])
+    if not all(check["ok"] for check in checks):
+        raise ResourceError("this installation is not fit for use; see the checks that say NO")

@@ -1,0 +1,236 @@
+"""Which files of a directory hold the weights, and which tensor is read from which file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+
+from neuromfa.errors import BadInputError, UnsupportedError
+from neuromfa.safetensors_file import file_size, read_object, unreadable
+from neuromfa.tensors import shown
+
+PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+"""Suffixes of files that are read with torch.load, if that is allowed."""
+
+_OTHER_FORMATS = (".gguf", ".h5", ".msgpack", ".npz", ".onnx", ".ot", ".pdparams", ".pb", ".tflite")
+_NO_WEIGHTS = re.compile(r"(training_args|optimizer|scheduler|rng_state|scaler).*")
+_SHARD = re.compile(r"(.*-)([0-9]{5})-of-([0-9]{5})(\..*)")
+
+Tensor = TypeVar("Tensor")
+
+
+@dataclass(frozen=True, slots=True)
+class WeightFiles:
+    """Files to read, in order.
+
+    Attributes
+    ----------
+    files : tuple of Path
+        Every file that weights are read from; all of them exist.
+    index : mapping of str to Path, or None
+        File of each tensor, if an index file says so.
+    index_file : Path or None
+        That index file.
+    pickled : bool
+        Whether they are torch pickles.
+    warnings : tuple of str
+        What is there and not read.
+    """
+
+    files: tuple[Path, ...]
+    index: Mapping[str, Path] | None = None
+    index_file: Path | None = None
+    pickled: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+def refuse_format(path: Path) -> UnsupportedError:
+    """Say that a file has a format which is not read."""
+    return UnsupportedError(
+        f"{path}: {path.suffix or 'a file without suffix'} is not a format that is read; "
+        "convert it to safetensors"
+    )
+
+
+def refuse_pickle(path: Path) -> UnsupportedError:
+    """Say that a pickle is not read unless it is allowed."""
+    return UnsupportedError(
+        f"{path}: is a pickle, which can run code when it is loaded; convert it to safetensors, "
+        "or if you trust it: --allow-pickle"
+    )
+
+
+def find_weights(directory: Path, *, allow_pickle: bool, way_out: str) -> WeightFiles:
+    """Choose the files of a directory as the Hugging Face loader does.
+
+    ``model.safetensors``, else the files of an index, else all safetensors files, else pickles.
+
+    Parameters
+    ----------
+    directory : Path
+        An existing directory.
+    allow_pickle : bool
+        Whether pickles may be read where there is no safetensors file.
+    way_out : str
+        What to do if a file is missing, as the end of a message.
+
+    Raises
+    ------
+    BadInputError
+        If there are no weights, or files are missing, or an index is not one.
+    UnsupportedError
+        If there are weights only in formats that are not read.
+    """
+    try:
+        names = sorted(path.name for path in directory.iterdir())
+    except OSError as error:
+        raise unreadable(directory, error) from None
+    safetensors = [name for name in names if name.endswith(".safetensors")]
+    if safetensors or any(name.endswith(".safetensors.index.json") for name in names):
+        return _choose(directory, names, ".safetensors", way_out)
+    pickles = [name for name in names if name.endswith(".bin") and not _NO_WEIGHTS.match(name)]
+    if pickles or any(name.endswith(".bin.index.json") for name in names):
+        if not allow_pickle:
+            raise refuse_pickle(directory / next(iter(pickles or ["pytorch_model.bin"])))
+        return _choose(directory, names, ".bin", way_out)
+    raise _no_weights(directory, names, way_out)
+
+
+def _choose(directory: Path, names: list[str], suffix: str, way_out: str) -> WeightFiles:
+    stem = "model" if suffix == ".safetensors" else "pytorch_model"
+    pickled = suffix == ".bin"
+    there = [name for name in names if name.endswith(suffix) and not _NO_WEIGHTS.match(name)]
+    main, main_index = stem + suffix, f"{stem}{suffix}.index.json"
+    indices = [name for name in names if name.endswith(f"{suffix}.index.json")]
+    if main in there:
+        chosen, index, index_file = [main], None, None
+    elif indices:
+        if len(indices) > 1 and main_index not in indices:
+            raise BadInputError(
+                f"{directory}: has {len(indices)} index files, {' and '.join(indices)}; "
+                "keep one, or give one safetensors file"
+            )
+        index_file = directory / (main_index if main_index in indices else indices[0])
+        index = _read_index(index_file, suffix, way_out)
+        chosen = sorted({path.relative_to(directory).as_posix() for path in index.values()})
+    else:
+        preferred = [name for name in there if name.startswith(stem)]
+        copies = [name for name in there if name.startswith("consolidated")]
+        chosen = [name for name in there if name not in copies] if preferred else there
+        index, index_file = None, None
+        _check_series(directory, chosen, way_out)
+    unread = [name for name in there if name not in chosen]
+    warnings = (f"{directory}: not read: {', '.join(unread)}",) if unread else ()
+    files = tuple(directory / name for name in chosen)
+    return WeightFiles(files, index, index_file, pickled, warnings)
+
+
+def _read_index(index_file: Path, suffix: str, way_out: str) -> dict[str, Path]:
+    weight_map = read_object(index_file).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise BadInputError(f"{index_file}: has no weight_map of tensor to file; {way_out}")
+    for tensor, name in weight_map.items():
+        if not isinstance(name, str):
+            raise BadInputError(
+                f"{index_file}: tensor {shown(tensor)}: its file is not a name; {way_out}"
+            )
+    paths = {}
+    for name in sorted(set(weight_map.values())):
+        place = PurePosixPath(name)
+        if place.is_absolute() or ".." in place.parts or not name.isprintable():
+            raise BadInputError(
+                f"{index_file}: names the file {shown(name)} outside its directory; "
+                "do not use this checkpoint"
+            )
+        if not name.endswith(suffix):
+            raise BadInputError(
+                f"{index_file}: names the file {shown(name)}, not a {suffix} file; {way_out}"
+            )
+        paths[name] = path = index_file.parent / place
+        if not path.exists() and not path.is_symlink():
+            raise BadInputError(f"{index_file}: names {name}, which is not there; {way_out}")
+        file_size(path)
+    return {tensor: paths[name] for tensor, name in weight_map.items()}
+
+
+def _check_series(directory: Path, names: Iterable[str], way_out: str) -> None:
+    """Files called 00002-of-00008 without an index must be all there."""
+    series: dict[tuple[str, str, str], set[int]] = {}
+    for name in names:
+        if match := _SHARD.fullmatch(name):
+            stem, number, total, suffix = match.groups()
+            series.setdefault((stem, total, suffix), set()).add(int(number))
+    for (stem, total, suffix), numbers in series.items():
+        if missing := set(range(1, int(total) + 1)) - numbers:
+            name = f"{stem}{min(missing):05d}-of-{total}{suffix}"
+            raise BadInputError(
+                f"{directory}: has {len(numbers)} of {int(total)} files, {name} is not there; "
+                f"{way_out}"
+            )
+
+
+def _no_weights(directory: Path, names: list[str], way_out: str) -> Exception:
+    for name in names:
+        if name.endswith(_OTHER_FORMATS):
+            return refuse_format(directory / name)
+    single = [name for name in names if name.endswith((*PICKLES, ".npy"))]
+    below = [name for name in names if any((directory / name).glob("*.safetensors"))]
+    if single and not all(map(_NO_WEIGHTS.match, single)):
+        way_out = f"give a file, such as {directory / single[0]}"
+    elif below:
+        way_out = f"give one of its directories, such as {directory / below[0]}"
+    return BadInputError(f"{directory}: has no safetensors files; {way_out}")
+
+
+def merge(
+    contents: Mapping[Path, Mapping[str, Tensor]], weights: WeightFiles
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Put the tensors of all files together, as the index says, and say what it leaves out.
+
+    A tensor that no index entry names is read all the same: transformers 5 and vLLM do so.
+
+    Raises
+    ------
+    BadInputError
+        If the index names a tensor that its file does not have, two files have the same tensor
+        and no index chooses, or there are no tensors at all.
+    """
+    merged: dict[str, Tensor] = {}
+    home: dict[str, Path] = {}
+    for tensor, path in (weights.index or {}).items():
+        if tensor not in contents[path]:
+            raise BadInputError(
+                f"{weights.index_file}: names tensor {shown(tensor)} in {path.name}, "
+                "which does not have it; write or download the checkpoint again"
+            )
+        merged[tensor], home[tensor] = contents[path][tensor], path
+    warnings = []
+    for path, tensors in contents.items():
+        extra = [tensor for tensor in tensors if home.get(tensor) != path]
+        for tensor in extra:
+            if tensor in home and weights.index is None:
+                raise BadInputError(
+                    f"{path}: tensor {shown(tensor)} is also in {home[tensor].name}; "
+                    "give one of the files, or remove one"
+                )
+            if tensor not in home:
+                merged[tensor], home[tensor] = tensors[tensor], path
+        if extra and weights.index_file is not None:
+            warnings.append(_outside_index(path, extra, home, weights.index_file))
+    if not merged:
+        where = weights.index_file or weights.files[0]
+        raise BadInputError(f"{where}: has no tensors; write or download it again")
+    return merged, tuple(warnings)
+
+
+def _outside_index(
+    path: Path, extra: list[str], home: Mapping[str, Path], index_file: Path
+) -> str:
+    read = sum(home[tensor] == path for tensor in extra)
+    return (
+        f"{path}: {len(extra)} tensors are not placed here by {index_file.name}, such as "
+        f"{shown(extra[0])}; read all the same: {read}, read from another file: {len(extra) - read}"
+    )

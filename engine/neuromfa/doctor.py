@@ -1,0 +1,68 @@
+"""Checks that this installation counts right, and says what it can use."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from neuromfa.provenance import versions
+from neuromfa.scheduler import usable_threads
+from neuromfa_kernels import count_neighbours, radius_table
+
+CUTOFF = 150.0
+OPTIONAL = ("torch", "huggingface_hub", "matplotlib", "pandas", "cupy-cuda13x")
+
+
+def examine() -> list[dict[str, Any]]:
+    """Run every check.
+
+    Returns
+    -------
+    list of dict
+        ``check``, ``ok`` and ``detail``; all but the last three can fail.
+    """
+    found = versions((*("neuromfa", "numpy", "numba"), *OPTIONAL))
+    return [
+        _check("neighbour counts of all 65,536 bfloat16 codes", _codes_agree),
+        _check("writing results", _can_write),
+        {"check": "threads", "ok": True, "detail": str(usable_threads())},
+        {
+            "check": "versions",
+            "ok": True,
+            "detail": ", ".join(f"{k} {v or 'not installed'}" for k, v in found.items()),
+        },
+        {"check": "devices", "ok": True, "detail": "cpu; kernels for GPUs are not built yet"},
+    ]
+
+
+def _check(name: str, test: Callable[[], str]) -> dict[str, Any]:
+    try:
+        return {"check": name, "ok": True, "detail": test()}
+    except Exception as error:  # whatever is wrong is the answer
+        return {"check": name, "ok": False, "detail": f"{type(error).__name__}: {error}"}
+
+
+def _codes_agree() -> str:
+    """Count every code once, each as a neuron with one edge, against the float64 definition."""
+    weights = np.arange(1 << 16, dtype=np.uint16).view(ml_dtypes.bfloat16).reshape(1, -1)
+    counted = count_neighbours(weights, radius_table(weights.dtype, CUTOFF), neuron_axis=1)
+    with np.errstate(all="ignore"):
+        distance = 1.0 / np.abs(weights[0].astype(np.float64))
+        in_range = (distance > 1) & (distance <= CUTOFF)
+        radius = np.where(in_range, np.rint(distance), 0).astype(int)
+    expected = radius[None, :] == np.arange(1, int(CUTOFF) + 1)[:, None]
+    if not np.array_equal(counted.counts, expected):
+        raise ArithmeticError("the kernel and the definition differ; please report this machine")
+    return "equal to the float64 definition"
+
+
+def _can_write() -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "probe").write_bytes(os.urandom(16))
+    return tempfile.gettempdir()

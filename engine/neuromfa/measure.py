@@ -1,0 +1,179 @@
+"""Measures one unit of work, some neurons of a layer, and adds units up to a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuromfa.checkpoint import Checkpoint
+from neuromfa.dimension import DimensionSummary
+from neuromfa.errors import BadInputError, UsageError
+from neuromfa.groups import Measured
+from neuromfa.multifractal import Float64, Int64, PartitionSums, moments
+from neuromfa.network import Layer, Map
+from neuromfa.protocol import Protocol
+from neuromfa.scheduler import Unit
+from neuromfa_kernels import (
+    NeighbourCounts,
+    TileSums,
+    count_neighbours,
+    fractal_dimension,
+    partition_function,
+    radius_table,
+)
+
+TOO_FEW_EDGES = 1
+NONFINITE = 3
+BLOCK_ROWS = 1024
+"""Rows looked through at a time for a weight that is not finite."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UnitSums:
+    """Answer of one unit: small, whatever the number of edges.
+
+    Attributes
+    ----------
+    tiles : TileSums
+        Partition functions of each tile of 1,024 neurons.
+    neurons, in_range : int
+        Neurons, and their edges with 1 < d <= cutoff.
+    dropped : int64 array, shape (4,)
+        Weights with d <= 1, with d > cutoff, zero, and not finite.
+    dimension : float64 array, shape (neurons,)
+        Neuron fractal dimensions, NaN where undefined.
+    too_few_edges : int
+        How many are undefined for want of edges.
+    """
+
+    tiles: TileSums
+    neurons: int
+    in_range: int
+    dropped: Int64
+    dimension: Float64
+    too_few_edges: int
+
+
+def measure(checkpoint: Checkpoint, layer: Layer, unit: Unit, protocol: Protocol) -> UnitSums:
+    """Count the neighbours of a unit's neurons and sum them into partition functions.
+
+    Reads the unit's part of every map of the layer, one after another. What is in memory besides
+    mapped pages is the counts of the unit's neurons and the sums of its tiles.
+    """
+    neurons, radii = unit.stop - unit.start, protocol.n_radii
+    counts = NeighbourCounts(
+        np.zeros((neurons, radii), np.uint32).T,
+        np.zeros((2, neurons), np.uint32),
+        np.zeros(4, np.int64),
+    )
+    for part in layer.maps:
+        first = max(part.first_neuron, unit.start)
+        last = min(part.first_neuron + part.neurons, unit.stop)
+        if first >= last:
+            continue
+        mine = slice(first - unit.start, last - unit.start)
+        into = NeighbourCounts(counts.counts[:, mine], counts.near[:, mine], counts.dropped)
+        for weights in _read(checkpoint, part, first - part.first_neuron, last - part.first_neuron):
+            table = radius_table(weights.dtype, protocol.cutoff)
+            count_neighbours(weights, table, neuron_axis=part.neuron_axis, into=into, threads=1)
+        if neurons == layer.neurons:  # nobody else reads these pages
+            checkpoint.release(part.tensor)
+    if counts.dropped[NONFINITE] and protocol.nonfinite == "error":
+        raise nonfinite_weight(checkpoint, layer)
+    few = protocol.min_neighbours
+    tiles = partition_function(counts.counts, moments(protocol), min_neighbours=few, threads=1)
+    dimension = fractal_dimension(counts.counts, counts.near, min_neighbours=few, threads=1)
+    return UnitSums(
+        tiles,
+        neurons,
+        int(counts.counts.sum(dtype=np.int64)),
+        counts.dropped,
+        dimension.values,
+        int((dimension.reason == TOO_FEW_EDGES).sum()),
+    )
+
+
+def _read(checkpoint: Checkpoint, part: Map, first: int, last: int) -> Iterator[npt.NDArray[Any]]:
+    """Weights of the neurons first:last of a map, as matrices that need no copy."""
+    if part.neuron_axis == 0:
+        yield checkpoint.read(part.tensor, part.start + first, part.start + last)
+        return
+    step = part.columns_per_neuron  # a kernel's positions, for a convolution
+    columns = checkpoint.read(part.tensor, part.start, part.stop)[:, first * step : last * step]
+    for position in range(step):
+        yield columns[:, position::step]
+
+
+def add_up(units: Iterable[UnitSums], protocol: Protocol) -> tuple[Measured, Float64]:
+    """Add the units of a layer, tile after tile in order.
+
+    Returns
+    -------
+    Measured
+        Sums of the layer.
+    float64 array, shape (n_neurons,)
+        Fractal dimension of each neuron.
+
+    Raises
+    ------
+    UsageError
+        If some Z_q leaves the range of float64.
+    """
+    q = moments(protocol)
+    Z, Z_log = np.zeros((2, len(q), protocol.n_radii))
+    observed = np.zeros(protocol.n_radii, np.int64)
+    dropped = np.zeros(4, np.int64)
+    neurons = counted = in_range = few = 0
+    dimensions = []
+    for unit in units:
+        for tile, tile_log in zip(unit.tiles.Z, unit.tiles.Z_log, strict=True):
+            Z += tile
+            Z_log += tile_log
+        observed += unit.tiles.observed
+        dropped += unit.dropped
+        neurons += unit.neurons
+        counted += unit.tiles.counted
+        in_range += unit.in_range
+        few += unit.too_few_edges
+        dimensions.append(unit.dimension)
+    if counted and not (np.isfinite(Z_log).all() and np.isfinite(Z).all() and (Z > 0).all()):
+        raise UsageError(f"q {q[0]:g} to {q[-1]:g}: Z_q leaves the range of float64; use smaller q")
+    below, above, zeros, nonfinite = map(int, dropped)
+    sums = PartitionSums(
+        q,
+        Z,
+        Z_log,
+        observed,
+        neurons=neurons,
+        counted=counted,
+        edges=in_range + below + above,
+        edges_below=below,
+        edges_above=above,
+        zeros=zeros,
+        nonfinite=nonfinite,
+    )
+    values = np.concatenate(dimensions)
+    return Measured(sums, DimensionSummary.of(values, few)), values
+
+
+def nonfinite_weight(checkpoint: Checkpoint, layer: Layer) -> BadInputError:
+    """Look up the first NaN or infinite weight of a layer, for a message that says where it is."""
+    for part in layer.maps:
+        ref = checkpoint.tensors[part.tensor]
+        for start in range(part.start, part.stop, BLOCK_ROWS):
+            weights = checkpoint.read(part.tensor, start, min(start + BLOCK_ROWS, part.stop))
+            bad = ~np.isfinite(weights)
+            if bad.any():
+                row, column = np.argwhere(bad)[0]
+                flat = (start + int(row)) * part.cols + int(column)
+                index = [int(i) for i in np.unravel_index(flat, ref.shape)]
+                return BadInputError(
+                    f"{ref.file or checkpoint.source}: tensor {part.tensor} is "
+                    f"{weights[row, column]} at {index}; "
+                    "analyse without such weights: --nonfinite drop"
+                )
+    raise AssertionError(f"layer {layer.name}: counted a weight that is not finite, found none")

@@ -1,0 +1,129 @@
+"""Writing and reading the records of analyses; every file is whole or not there at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from neuromfa.errors import BadInputError, ResourceError
+from neuromfa.protocol import Protocol
+from neuromfa.results import SCHEMA_VERSION, Analysis, Group
+
+
+def write_analysis(analysis: Analysis, directory: str | os.PathLike[str]) -> tuple[Path, ...]:
+    """Write ``analysis.json``, ``groups.parquet`` and ``spectra.parquet``.
+
+    The fractal dimensions of single neurons, if they were asked for, go to
+    ``fractal_dimensions.parquet``.
+
+    Parameters
+    ----------
+    analysis : Analysis
+        What to write.
+    directory : path
+        Made if it does not exist.
+
+    Returns
+    -------
+    tuple of Path
+        The files.
+
+    Raises
+    ------
+    ResourceError
+        If the disk is full or the directory cannot be written.
+    """
+    import pyarrow.parquet as pq  # noqa: PLC0415  (slow to import)
+
+    folder = Path(directory)
+    written = [write_text(folder / "analysis.json", analysis.to_json())]
+    tables = ["groups", "spectra"] + ["fractal_dimensions"] * bool(analysis.fractal_dimensions)
+    for name in tables:
+        path = folder / f"{name}.parquet"
+        with atomic_file(path) as file:
+            pq.write_table(analysis.to_arrow(name), file, compression="zstd")
+        written.append(path)
+    return tuple(written)
+
+
+def write_layers(layers: Sequence[Group], protocol: Protocol, directory: Path) -> Path:
+    """Write the layers that were finished when an analysis stopped, as ``layers.partial.json``.
+
+    Raises
+    ------
+    ResourceError
+        If it cannot be written.
+    """
+    record = {
+        "schema_version": SCHEMA_VERSION,
+        "protocol": protocol.to_dict(),
+        "layers": [group.to_dict() for group in layers],
+    }
+    text = json.dumps(record, allow_nan=False, indent=1) + "\n"
+    return write_text(directory / "layers.partial.json", text)
+
+
+def read_analysis(path: str | os.PathLike[str]) -> Analysis:
+    """Read an ``analysis.json``, or the one in a directory that `write_analysis` made.
+
+    Raises
+    ------
+    BadInputError
+        If there is no such file or it is not the record of an analysis.
+    """
+    file = Path(path)
+    file = file / "analysis.json" if file.is_dir() else file
+    try:
+        return Analysis.from_dict(json.loads(file.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise BadInputError(f"{file}: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadInputError(f"{file}: not the record of an analysis ({error!r})") from error
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of ``analysis.json``."""
+    text = files("neuromfa").joinpath("analysis.schema.json").read_text(encoding="utf-8")
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a temporary sibling of `path` that takes its place once it is complete.
+
+    A reader never meets half a file, and a full disk leaves the old one as it was.
+
+    Raises
+    ------
+    ResourceError
+        If it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise ResourceError(
+            f"{path}: cannot be written ({error.strerror or error}); choose another place"
+        ) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write `text` whole or not at all; see `atomic_file`."""
+    with atomic_file(path) as file:
+        file.write(text.encode())
+    return path

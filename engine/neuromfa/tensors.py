@@ -1,0 +1,99 @@
+"""What a checkpoint says about a tensor before any weight is read."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+import ml_dtypes
+import numpy as np
+
+_READABLE = {
+    dtype.name: dtype
+    for dtype in map(
+        np.dtype,
+        (
+            *("float64", "float32", "float16", "complex64", "complex128", "bool"),
+            *("int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8"),
+            ml_dtypes.bfloat16,
+            ml_dtypes.float8_e4m3fn,
+            ml_dtypes.float8_e5m2,
+            ml_dtypes.float8_e4m3fnuz,
+            ml_dtypes.float8_e5m2fnuz,
+            ml_dtypes.float8_e8m0fnu,
+        ),
+    )
+}
+_PACKED_BITS = {"float4_e2m1fn": 4, "float6_e2m3fn": 6, "float6_e3m2fn": 6}
+
+
+def array_dtype(name: str) -> np.dtype | None:
+    """Return the NumPy type of that name, or None if its values are packed or it is unknown."""
+    return _READABLE.get(name)
+
+
+def bits(dtype: str) -> int:
+    """Return the stored bits per value of a type."""
+    return _PACKED_BITS.get(dtype) or 8 * _READABLE[dtype].itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRef:
+    """Name, stored type, shape and place of a tensor (definitions, section 1).
+
+    Attributes
+    ----------
+    name : str
+        Name in the checkpoint.
+    dtype : str
+        NumPy or ml_dtypes name of the stored type, such as ``"bfloat16"``.
+    shape : tuple of int
+        Shape as stored.
+    file : str
+        Path of the file it lies in; empty for a tensor in memory.
+    offset : int
+        First byte in the file; 0 for a tensor in memory.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    file: str
+    offset: int
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Stored bytes."""
+        return self.size * bits(self.dtype) // 8
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """A file that weights are read from: name relative to the checkpoint, size in bytes."""
+
+    name: str
+    size: int
+
+
+def natural_key(name: str) -> tuple[tuple[int, str], ...]:
+    """Sort key that puts ``layers.2`` before ``layers.10``; equal only for equal names."""
+    parts = re.split(r"([0-9]+)", name)
+    # Text stands at even places and digits at odd ones. Digits of any length compare as
+    # numbers by their length first: int() refuses more than 4,300 of them.
+    key = [(0, part) for part in parts]
+    for place in range(1, len(parts), 2):
+        digits = parts[place].lstrip("0")
+        key[place] = (len(digits), digits)
+    return (*key, (0, name))
+
+
+def shown(name: str) -> str:
+    """Return a name as it stands in a message: on one line, printable, not endless."""
+    text = name if name.isprintable() and name else ascii(name)
+    return text if len(text) <= 200 else f"{text[:200]}..."

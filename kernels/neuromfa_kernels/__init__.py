@@ -1,0 +1,245 @@
+"""Kernels of the neuron-based multifractal analysis: counts, partition functions, dimensions.
+
+Usable without the rest of neuromfa: they see arrays and numbers, no file and no model. Everything
+is checked here, at the door; the compiled code behind it is imported at the first call.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, SupportsIndex
+
+import numpy as np
+import numpy.typing as npt
+
+from neuromfa_kernels.answers import FractalDimension, NeighbourCounts, TileSums
+from neuromfa_kernels.arrays import as_array
+from neuromfa_kernels.radius import (
+    DTYPES,
+    MAX_CUTOFF,
+    ONE_RADIUS,
+    TILE,
+    TOO_FEW_EDGES,
+    RadiusTable,
+    radius_table,
+)
+
+__all__ = [
+    "DTYPES",
+    "MAX_CUTOFF",
+    "ONE_RADIUS",
+    "TILE",
+    "TOO_FEW_EDGES",
+    "FractalDimension",
+    "NeighbourCounts",
+    "RadiusTable",
+    "TileSums",
+    "count_neighbours",
+    "fractal_dimension",
+    "partition_function",
+    "radius_table",
+]
+
+
+def count_neighbours(
+    weights: Any,
+    table: RadiusTable,
+    *,
+    neuron_axis: int,
+    into: NeighbourCounts | None = None,
+    threads: int | None = None,
+) -> NeighbourCounts:
+    """Count the edges of every neuron at every radius, exactly.
+
+    Parameters
+    ----------
+    weights : array, shape (rows, cols)
+        Stored weights of the dtype of `table`: a NumPy array with any strides and any alignment,
+        a torch tensor on the CPU, or anything with ``__dlpack__``. Not copied.
+    table : RadiusTable
+        From `radius_table`, for the same dtype.
+    neuron_axis : int
+        1 if the neurons are columns (``nn.Linear``), 0 if they are rows (``Conv1D``).
+    into : NeighbourCounts, optional
+        Earlier counts of the same neurons, to which these are added in place.
+    threads : int, optional
+        Threads to use; every core this process may run on if None. Changes no result.
+
+    Returns
+    -------
+    NeighbourCounts
+        `into` itself if it was given.
+
+    Raises
+    ------
+    TypeError
+        If an array has another dtype than it must, or lies on another device.
+    ValueError
+        If a shape, `neuron_axis` or `threads` makes no sense.
+
+    References
+    ----------
+    definitions, section 2; NeuroMFA (ICLR 2025, arXiv:2402.09099).
+    """
+    array = as_array(weights, "weights")
+    if array.ndim != 2:
+        raise ValueError(f"weights: have shape {array.shape}; must be (rows, cols)")
+    if not isinstance(table, RadiusTable):
+        raise TypeError(f"table: is {type(table).__name__}; make it with radius_table")
+    if array.dtype != table.dtype:
+        raise TypeError(
+            f"weights: are {array.dtype.str} {array.dtype}; the table is for {table.dtype}"
+        )
+    if neuron_axis not in (0, 1):
+        raise ValueError(f"neuron_axis {neuron_axis}: must be 0 (rows) or 1 (columns)")
+    n = array.shape[neuron_axis]
+    if into is None:
+        counts = np.zeros((n, table.n_radii), np.uint32).T
+        into = NeighbourCounts(counts, np.zeros((2, n), np.uint32), np.zeros(4, np.int64))
+    else:
+        _check_output(into, (table.n_radii, n))
+    from neuromfa_kernels import cpu
+
+    cpu.add_neighbours(array, table, neuron_axis, out=into, threads=_usable(threads))
+    return into
+
+
+def partition_function(
+    counts: Any,
+    q: npt.ArrayLike,
+    *,
+    min_neighbours: int = 10,
+    threads: int | None = None,
+) -> TileSums:
+    """Sum p^q and p^q ln p over the counted neurons of each tile.
+
+    The order of summation is part of the definition: neurons in index order in tiles of `TILE`,
+    inside a tile one after another with a fused multiply-add. The caller adds tiles in order.
+    Equally spaced q (up to abs(q) = 15) are much faster than others.
+
+    Parameters
+    ----------
+    counts : uint32 array, shape (n_radii, n_neurons)
+        Neighbour counts n_i(r), r = 1..R.
+    q : array_like of float, shape (n_q,)
+        Moments, finite and strictly increasing.
+    min_neighbours : int
+        A neuron is counted if it has more than this many edges.
+    threads : int, optional
+        Threads to use; every core this process may run on if None. Changes no bit.
+
+    Returns
+    -------
+    TileSums
+        Within 1e-12, relative, of the exactly rounded sums. Where q is 0, Z is the number of
+        counted neurons of the tile.
+
+    Raises
+    ------
+    TypeError
+        If an array has another dtype than it must, or lies on another device.
+    ValueError
+        If a shape, `q`, `min_neighbours` or `threads` makes no sense.
+
+    References
+    ----------
+    definitions, section 3; NeuroMFA (ICLR 2025, arXiv:2402.09099).
+    """
+    moments = np.atleast_1d(np.asarray(q, np.float64))
+    if moments.ndim != 1 or not moments.size:
+        raise ValueError(f"q: has shape {moments.shape}; must be a list of at least one number")
+    if not np.isfinite(moments).all() or (np.diff(moments) <= 0).any():
+        raise ValueError("q: must be finite and strictly increasing")
+    neurons = np.ascontiguousarray(_counts(counts).T)
+    from neuromfa_kernels import cpu
+
+    few = _whole(min_neighbours, "min_neighbours", 0)
+    return cpu.partition_function(neurons, moments, few, _usable(threads))
+
+
+def fractal_dimension(
+    counts: Any,
+    near: Any = None,
+    *,
+    min_neighbours: int = 10,
+    threads: int | None = None,
+) -> FractalDimension:
+    """Fit the fractal dimension of every neuron: slope of ln N_i(r) on ln r over its own radii.
+
+    Parameters
+    ----------
+    counts : uint32 array, shape (n_radii, n_neurons)
+        Neighbour counts n_i(r), r = 1..R.
+    near : uint32 array, shape (2, n_neurons), optional
+        Edges with d <= 0.5 (they count, but make no point) and with 0.5 < d <= 1 (radius 1).
+    min_neighbours : int
+        A neuron with at most this many edges (0 < d <= T) has no dimension.
+    threads : int, optional
+        Threads to use; every core this process may run on if None. Changes no bit.
+
+    Returns
+    -------
+    FractalDimension
+        A neuron's value depends on that neuron's counts only.
+
+    Raises
+    ------
+    TypeError
+        If an array has another dtype than it must, or lies on another device.
+    ValueError
+        If a shape, `min_neighbours` or `threads` makes no sense.
+
+    References
+    ----------
+    definitions, section 5; NeuroMFA (ICLR 2025, arXiv:2402.09099).
+    """
+    neurons = np.ascontiguousarray(_counts(counts).T)
+    n = len(neurons)
+    nearest = np.zeros((2, n), np.uint32) if near is None else as_array(near, "near")
+    if nearest.dtype != np.uint32:
+        raise TypeError(f"near: is {nearest.dtype}; must be uint32")
+    if nearest.shape != (2, n):
+        raise ValueError(f"near: has shape {nearest.shape}; must be (2, {n})")
+    from neuromfa_kernels import cpu
+
+    few = _whole(min_neighbours, "min_neighbours", 0)
+    return cpu.fractal_dimension(neurons, np.ascontiguousarray(nearest), few, _usable(threads))
+
+
+def _counts(counts: Any) -> npt.NDArray[np.uint32]:
+    array = as_array(counts, "counts")
+    if array.dtype != np.uint32:
+        raise TypeError(f"counts: are {array.dtype.str} {array.dtype}; must be uint32")
+    if array.ndim != 2 or not array.shape[0]:
+        raise ValueError(f"counts: have shape {array.shape}; must be (n_radii, n_neurons)")
+    return array
+
+
+def _check_output(into: NeighbourCounts, shape: tuple[int, int]) -> None:
+    wanted = (("counts", np.uint32, shape), ("near", np.uint32, (2, shape[1])))
+    for array, (name, dtype, size) in zip(
+        into, (*wanted, ("dropped", np.int64, (4,))), strict=True
+    ):
+        if not isinstance(array, np.ndarray) or array.dtype != dtype:
+            found = getattr(array, "dtype", type(array).__name__)
+            raise TypeError(f"into.{name}: is {found}; must be a {np.dtype(dtype)} array")
+        if array.shape != size:
+            raise ValueError(f"into.{name}: has shape {array.shape}; must be {size}")
+        if not array.flags.writeable:
+            raise ValueError(f"into.{name}: is read-only")
+
+
+def _whole(value: SupportsIndex, name: str, least: int) -> int:
+    try:
+        number = value.__index__()
+    except AttributeError:
+        raise TypeError(f"{name} {value!r}: must be a whole number") from None
+    if number < least:
+        raise ValueError(f"{name} {number}: must be at least {least}")
+    return number
+
+
+def _usable(threads: int | None) -> int:
+    if threads is not None:
+        return _whole(threads, "threads", 1)
+    return len(os.sched_getaffinity(0))

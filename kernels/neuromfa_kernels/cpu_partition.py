@@ -1,0 +1,255 @@
+"""Partition functions on the CPU, in the canonical order of summation.
+
+Neurons in tiles of `TILE`; inside a tile one after another, with a fused multiply-add, in every
+(q, radius). Vector lanes are radii, so neither their number nor the threads can change a bit.
+
+For equally spaced q, p^q needs no power: with q = q_0 + 8 h m + h n, p^q is u_m v_n, where
+v_n = p^(h n) and u_m = p^(q_0 + 8 h m) are products of p^h and p^(q_0), which are quotients of
+table entries because p = N_i(r)/N_i(T) is a quotient of integers.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from neuromfa_kernels.cpu_jit import COLUMNS, LANES, add_products, fma, kernel
+from neuromfa_kernels.cpu_threads import spread
+from neuromfa_kernels.radius import TILE
+
+GROUP = 16
+"""Neurons per pass over the sums: their powers fit the first-level cache."""
+CHUNK = COLUMNS * COLUMNS
+"""Moments per pass, each with a table of its own, so that errors of p^h do not grow with n_q."""
+TABLE_SIZE = 1 << 17
+"""Neurons with more edges than this take logarithms; they are few, whatever the model."""
+FACTORISED_Q = 15.0
+"""Largest abs(q) for which every product stays in the range of float64 (p > 2^-32)."""
+SMALL_WORK = 1 << 20
+"""Multiply-adds below which a second thread costs more than it saves."""
+JOBS_PER_THREAD = 2
+LN_GRID = 2.0**40
+POWER_H, POWER_Q0, LN_HIGH, LN_LOW = range(4)
+
+
+@lru_cache(maxsize=8)
+def _powers(h: float, q_0: float, size: int) -> npt.NDArray[np.float64]:
+    """Table [size, 4] of k^h, k^q_0 and ln k in two parts.
+
+    ln k is summed from ln(1 + 1/k); the high part is a whole number of steps of 2^-40, so that
+    ln a - ln b keeps its full relative precision also where a/b is next to 1.
+    """
+    table = np.zeros((size, 4))
+    k = np.arange(1, size, dtype=np.longdouble)
+    table[1:, POWER_H] = k ** np.longdouble(h)
+    table[1:, POWER_Q0] = k ** np.longdouble(q_0)
+    steps = np.log1p(1.0 / np.arange(1, size - 1))
+    high = np.rint(steps * LN_GRID) / LN_GRID
+    table[2:, LN_HIGH] = np.cumsum(high)
+    table[2:, LN_LOW] = np.cumsum(steps - high)
+    table.setflags(write=False)
+    return table
+
+
+@kernel
+def _select(counts: Any, span: Any, min_neighbours: Any, within: Any, total: Any) -> Any:
+    """N_i(r) at the radii first:last of the counted neurons start:stop; how many these are.
+
+    Rows of `within` are padded with N_i(T), where p = 1.
+    """
+    start, stop, first, last = span
+    n_radii = counts.shape[1]
+    counted = 0
+    for i in range(start, stop):
+        edges = np.int64(0)
+        for r in range(n_radii):
+            edges += np.int64(counts[i, r])
+        if edges <= min_neighbours:
+            continue
+        running = np.int64(1)
+        for r in range(first):
+            running += np.int64(counts[i, r])
+        for r in range(first, last):
+            running += np.int64(counts[i, r])
+            within[counted, r - first] = running
+        within[counted, last - first :] = edges + 1
+        total[counted] = edges + 1
+        counted += 1
+    return counted
+
+
+@kernel
+def _log_measure(a: Any, b: Any) -> Any:
+    """ln(a/b) to full relative precision."""
+    if 2 * a < b:
+        return math.log(a / b)
+    return math.log1p(-float(b - a) / b)
+
+
+@kernel
+def _load(within: Any, total: Any, moments: Any, powers: Any, out: Any) -> None:
+    """p^h, p^q_0 and ln p of one neuron at `LANES` radii."""
+    h, q_0 = moments
+    x, u, log_p = out
+    b = total
+    if b < len(powers):
+        by_h = 1.0 / powers[b, POWER_H]
+        by_q0 = 1.0 / powers[b, POWER_Q0]
+        high, low = powers[b, LN_HIGH], powers[b, LN_LOW]
+        for k in range(LANES):
+            a = within[k]
+            x[k] = powers[a, POWER_H] * by_h if a != b else 1.0
+            u[k] = powers[a, POWER_Q0] * by_q0 if a != b else 1.0
+            log_p[k] = (powers[a, LN_HIGH] - high) + (powers[a, LN_LOW] - low)
+        return
+    for k in range(LANES):
+        log_p[k] = _log_measure(np.int64(within[k]), np.int64(b))
+        x[k] = math.exp(h * log_p[k])
+        u[k] = math.exp(q_0 * log_p[k])
+
+
+@kernel
+def _raise(x: Any, u: Any, v: Any) -> None:
+    """v[n] = x^n, and u[m] = u[0] x^(8 m)."""
+    for k in range(LANES):
+        x1 = x[k]
+        x2 = x1 * x1
+        x4 = x2 * x2
+        v[0, k], v[1, k], v[2, k], v[3, k] = 1.0, x1, x2, x2 * x1
+        v[4, k], v[5, k], v[6, k], v[7, k] = x4, x4 * x1, x4 * x2, x4 * (x2 * x1)
+        x8 = x4 * x4
+        x16 = x8 * x8
+        x32 = x16 * x16
+        u0, u1 = u[0, k], u[0, k] * x8
+        u2, u3 = u0 * x16, u1 * x16
+        u[1, k], u[2, k], u[3, k] = u1, u2, u3
+        u[4, k], u[5, k], u[6, k], u[7, k] = u0 * x32, u1 * x32, u2 * x32, u3 * x32
+
+
+@kernel
+def factorised_tile(counts: Any, span: Any, min_neighbours: Any, plan: Any, out: Any) -> int:
+    """Z and Z_log [q, radius] of one tile, radii first:last, for at most `CHUNK` equally spaced q."""
+    start, stop, first, last = span
+    h, q_0, powers = plan
+    Z, Z_log = out
+    n_q = Z.shape[0]
+    rows = (n_q + COLUMNS - 1) // COLUMNS
+    padded = (last - first + LANES - 1) // LANES * LANES
+    within = np.empty((stop - start, padded), np.uint32)
+    total = np.empty(stop - start, np.uint32)
+    counted = _select(counts, span, min_neighbours, within, total)
+    sums, sums_log = np.empty((2, CHUNK, LANES))
+    x = np.empty(LANES)
+    u, v = np.empty((2, GROUP, COLUMNS, LANES))
+    log_p = np.empty((GROUP, LANES))
+    for block in range(0, padded, LANES):
+        sums[:] = 0.0
+        sums_log[:] = 0.0
+        for group in range(0, counted, GROUP):
+            n = min(GROUP, counted - group)
+            for g in range(n):
+                here = within[group + g, block : block + LANES]
+                _load(here, total[group + g], (h, q_0), powers, (x, u[g, 0], log_p[g]))
+                _raise(x, u[g], v[g])
+            add_products(sums, sums_log, u, v, log_p, rows, n)
+        for r in range(block, min(block + LANES, last - first)):
+            for k in range(n_q):
+                Z[k, first + r] = sums[k, r - block]
+                Z_log[k, first + r] = sums_log[k, r - block]
+    return counted
+
+
+@kernel
+def general_tile(counts: Any, span: Any, min_neighbours: Any, q: Any, out: Any) -> int:
+    """Z and Z_log [q, radius] of one tile, radii first:last, for any q."""
+    start, stop, first, last = span
+    Z, Z_log = out
+    within = np.empty((stop - start, last - first), np.uint32)
+    total = np.empty(stop - start, np.uint32)
+    counted = _select(counts, span, min_neighbours, within, total)
+    for i in range(counted):
+        for r in range(last - first):
+            log_p = _log_measure(np.int64(within[i, r]), np.int64(total[i]))
+            for k in range(len(q)):
+                power = math.exp(q[k] * log_p)
+                Z[k, first + r] += power
+                Z_log[k, first + r] = fma(power, log_p, Z_log[k, first + r])
+    return counted
+
+
+@kernel
+def count_observed(counts: Any, min_neighbours: Any, observed: Any) -> Any:
+    """Add the counted neurons that have an edge at each radius; their number per tile."""
+    n, n_radii = counts.shape
+    counted = np.zeros((n + TILE - 1) // TILE, np.int64)
+    for i in range(n):
+        edges = np.int64(0)
+        for r in range(n_radii):
+            edges += np.int64(counts[i, r])
+        if edges > min_neighbours:
+            counted[i // TILE] += 1
+            for r in range(n_radii):
+                observed[r] += counts[i, r] > 0
+    return counted
+
+
+class Sums(NamedTuple):
+    """Z and Z_log float64 [tiles, n_q, R], counted neurons, and observed int64 [R]."""
+
+    Z: npt.NDArray[np.float64]
+    Z_log: npt.NDArray[np.float64]
+    counted: int
+    observed: npt.NDArray[np.int64]
+
+
+def partition_function(
+    counts: npt.NDArray[np.uint32], q: npt.NDArray[np.float64], min_neighbours: int, threads: int
+) -> Sums:
+    """Sum p^q and p^q ln p over the counted neurons of each tile; `counts` is [n, R]."""
+    n, n_radii = counts.shape
+    observed = np.zeros(n_radii, np.int64)
+    counted = count_observed(counts, min_neighbours, observed)
+    Z, Z_log = np.zeros((2, len(counted), len(q), n_radii))
+    if n * n_radii * len(q) < SMALL_WORK:
+        threads = 1
+    spacing = _spacing(q)
+    size = _table_size(counts) if spacing is not None else 0
+    n_blocks = -(-n_radii // LANES)
+    parts = min(n_blocks, -(-threads * JOBS_PER_THREAD // max(1, len(counted))))
+    radii = -(-n_blocks // parts) * LANES
+
+    def add(job: tuple[int, int]) -> None:
+        tile, first = job
+        last = min(first + radii, n_radii)
+        span = (tile * TILE, min(tile * TILE + TILE, n), first, last)
+        if spacing is None:
+            general_tile(counts, span, min_neighbours, q, (Z[tile], Z_log[tile]))
+            return
+        for k in range(0, len(q), CHUNK):
+            plan = (spacing, float(q[k]), _powers(spacing, float(q[k]), size))
+            out = (Z[tile, k : k + CHUNK], Z_log[tile, k : k + CHUNK])
+            factorised_tile(counts, span, min_neighbours, plan, out)
+
+    spread(add, [(t, r) for t in range(len(counted)) for r in range(0, n_radii, radii)], threads)
+    Z[:, q == 0] = counted[:, np.newaxis, np.newaxis]
+    return Sums(Z, Z_log, int(counted.sum()), observed)
+
+
+def _spacing(q: npt.NDArray[np.float64]) -> float | None:
+    """Spacing h of equally spaced q, or None where the factorised powers do not apply."""
+    largest = float(np.abs(q).max())
+    if largest > FACTORISED_Q:
+        return None
+    h = float(q[-1] - q[0]) / max(1, len(q) - 1)
+    off = np.abs(q - (q[0] + h * np.arange(len(q))))
+    return h if off.max() <= 4 * np.spacing(largest) else None
+
+
+def _table_size(counts: npt.NDArray[np.uint32]) -> int:
+    """Entries of the table of powers: a power of two, so that few tables are made."""
+    most = int(counts.sum(axis=1, dtype=np.int64).max(initial=0)) + 2
+    return min(TABLE_SIZE, max(1 << 12, 1 << (most - 1).bit_length()))
