@@ -86,7 +86,7 @@ class Family:
                     return _match(row, stack, pattern, slots=slots, values=values)
             if part in self.towers and not tower:
                 tower = f"{self.towers[part]}:"
-            elif part not in self.roots:
+            elif part not in self.roots and part not in self.towers:
                 return None
         return None
 
@@ -199,7 +199,7 @@ def load_registry(extra: Path | None = None) -> Registry:
         families.setdefault(name, _family(name, entry, source=own.name, **outline))
     return Registry(
         families,
-        {name: text for name, text in data["roles"].items()},
+        data["roles"],
         data["rules"],
         frozenset(data["residual"]),
         frozenset(data["expert_units"]),
@@ -233,19 +233,13 @@ def _build(
     name: str, entry: Mapping[str, Any], *, source: str, data: Mapping[str, Any], parts: Any
 ) -> Family:
     _check(entry, data, parts)
-    blocks = entry.get("blocks", [])
-    stacks = blocks if isinstance(blocks, Mapping) else {"": blocks}
     names = {**data["roles"], **data["rules"]}
-    index: Index = {}
-    for part in ["outside", *entry.get("use", [])]:
-        collect(parts[part], stacks, names, index)
-    collect(entry, stacks, names, index)
+    index = _index(entry, ["outside", *entry.get("use", [])], parts, names=names)
     towers: dict[str, str] = {}
     for tower in entry.get("towers", data["tower"]):
         inner = data["tower"][tower]
         towers |= dict.fromkeys(inner["roots"], tower)
-        inside: Index = {}
-        collect(inner, {tower: inner["blocks"]}, names, inside)
+        inside = _index(inner, inner["use"], parts, names=names, stack=tower)
         index |= {f"{tower}:{key}": found for key, found in inside.items()}
     rows = dict.fromkeys(row for found in index.values() for _, _, row in found)
     if not any(row.role in data["roles"] for row in rows):
@@ -261,6 +255,18 @@ def _build(
         source,
         index,
     )
+
+
+def _index(
+    entry: Mapping[str, Any], use: list[str], parts: Any, *, names: Mapping[str, str], stack: str = ""
+) -> Index:
+    """Index the rows of the parts used and then an entry's own, which take precedence."""
+    blocks = entry.get("blocks", [])
+    stacks = blocks if isinstance(blocks, Mapping) else {"": blocks}
+    index: Index = {}
+    for table in [*(parts[part] for part in use), entry]:
+        collect(table, stacks, names, index, stack=stack)
+    return index
 
 
 def _check(entry: Mapping[str, Any], data: Mapping[str, Any], parts: Mapping[str, Any]) -> None:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 ORIENTATIONS = ("oi", "io")
-FORMS = ("matrix", "each", "stack", "flat", "convolution", "depthwise")
+FORMS = ("matrix", "each", "stack", "flat", "joined", "convolution", "depthwise")
 """How a tensor holds its maps: one matrix; one matrix of one expert; a 3-D stack of experts; the
-experts' rows in one matrix; a convolution [out, in, *k]; one filter per channel [channels, 1, k]."""
+experts' rows in one matrix; a matrix after joining the leading dimensions; a convolution
+[out, in, *k]; one filter per channel [channels, 1, k]."""
 
 _PLACEHOLDERS = ("{block}", "{expert}", "{any}")
 _OPTIONS = {"role", "orientation", "split", "form", "shared", "label", "stack"}
@@ -63,17 +64,22 @@ def collect(
     stacks: Mapping[str, list[str]],
     names: Mapping[str, str],
     index: Index,
+    *,
+    stack: str = "",
 ) -> None:
-    """Add the rows of one table to the index; later tables take precedence."""
+    """Add the rows of one table to the index; later tables take precedence.
+
+    `stacks` has the prefixes of the numbered blocks; `stack` is that of rows outside them.
+    """
     new: Index = {}
     for pattern, entry in table.get("block", {}).items():
         row = _row(pattern, entry, names)
-        for stack, prefixes in stacks.items():
+        for inner, prefixes in stacks.items():
             for prefix in prefixes:
-                _add(new, prefix + pattern, stack, row)
+                _add(new, prefix + pattern, inner, row)
     for pattern, entry in table.get("model", {}).items():
         row = _row(pattern, entry, names)
-        _add(new, pattern, row.stack, row)
+        _add(new, pattern, row.stack or stack, row)
     for key, found in new.items():
         taken = {slots for slots, _, _ in found}
         index[key] = [*found, *(old for old in index.get(key, []) if old[0] not in taken)]

@@ -68,6 +68,11 @@ class TensorRef:
         return math.prod(self.shape)
 
     @property
+    def itemsize(self) -> int:
+        """Stored bytes of one value; 1 for several packed into a byte."""
+        return -(-bits(self.dtype) // 8)
+
+    @property
     def nbytes(self) -> int:
         """Stored bytes."""
         return self.size * bits(self.dtype) // 8

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from neuromfa_kernels.answers import NeighbourCounts
 from neuromfa_kernels.cpu_jit import kernel, prefetch
+from neuromfa_kernels.cpu_threads import spread, usable_threads
 from neuromfa_kernels.radius import FIRST_RADIUS, NEAR, NEAREST, NONFINITE, RadiusTable
 
 COUNTER_BYTES = 40 << 10
@@ -23,6 +25,10 @@ MOST_ROWS = 65_535
 """Edges counted before two-byte counters are emptied."""
 AHEAD = 8
 """Rows asked for in advance: memory answers while these are counted."""
+SMALL = 1 << 18
+"""Below so many weights a second thread costs more than it brings."""
+NEURONS = 256
+"""Neurons counted by one thread at a time."""
 INTERLEAVED = 4
 """Counters of a neuron in a row, used in turn, so that equal neighbours do not wait."""
 
@@ -187,29 +193,41 @@ def _rows_by_cell(codes, low, bound, place, stride, counts, near, totals):  # ty
             _flush(h, stride, 1, i, counts, near, totals)
 
 
-def count(
+def add_neighbours(
+    weights: npt.NDArray[Any],
+    table: RadiusTable,
+    neuron_axis: int,
+    *,
+    out: NeighbourCounts,
+    threads: int | None = None,
+) -> None:
+    """Add the edges in `weights` to `out`, some neurons at a time."""
+    codes = weights.view(np.dtype(f"u{table.dtype.itemsize}"))
+    codes = codes if neuron_axis == 1 else codes.T
+    workers = usable_threads(threads) if codes.size > SMALL else 1
+    neurons = codes.shape[1]
+    step = neurons if workers == 1 else NEURONS
+    counts = out.counts.T
+
+    def some(start: int) -> npt.NDArray[np.int64]:
+        part = slice(start, start + step)
+        return _count(codes[:, part], table, counts[part], out.near[:, part])
+
+    if codes.size:
+        for dropped in spread(some, range(0, neurons, step), workers):
+            out.dropped[:] += dropped
+
+
+def _count(
     codes: npt.NDArray[Any],
     table: RadiusTable,
     counts: npt.NDArray[np.uint32],
     near: npt.NDArray[np.uint32],
 ) -> npt.NDArray[np.int64]:
-    """Add the edges of some neurons to their counts.
+    """Add the edges of some neurons, in one thread; weights below, above, zero, not finite.
 
-    Parameters
-    ----------
-    codes : unsigned integer array, shape (edges, neurons)
-        Bits of the stored weights, any strides.
-    table : RadiusTable
-        Of their type.
-    counts : uint32 array, shape (neurons, n_radii)
-        Added to.
-    near : uint32 array, shape (2, neurons)
-        Added to.
-
-    Returns
-    -------
-    int64 array, shape (4,)
-        Weights below the range, above it, zero, not finite.
+    `codes` [edges, neurons] are the bits of the weights, with any strides; `counts` is
+    [neurons, n_radii], `near` [2, neurons].
     """
     totals = np.zeros(4, np.int64)
     # one type of array for the compiler, whether it came from a mapped file or not
