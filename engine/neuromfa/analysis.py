@@ -23,9 +23,10 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import groupby
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from neuromfa.errors import BadInputError
@@ -201,9 +202,10 @@ def _survey(job: Prepared, protocol: Protocol, progress: Callable[[Progress], No
             executor,
             in_flight=2 * work.threads,
         )
-        for index, of_layer in groupby(answers, key=lambda answer: answer[0].layer):
-            layer = network.layers[index]
-            measured, dimensions[layer.name] = add_up(watch(of_layer), protocol)
+        units = Counter(unit.layer for unit in work.units)
+        for index, layer in enumerate(network.layers):
+            of_layer = watch(islice(answers, units[index]))
+            measured, dimensions[layer.name] = add_up(of_layer, protocol)
             totals.add(layer, measured)
             layers.append(fit(layer.name, measured, protocol, layer=layer))
             progress(Progress(done, work.weight_bytes, layers[-1]))

@@ -1,75 +1,94 @@
-"""A checkpoint: the tensors of a model, found and checked by their headers, read on demand.
-
-Weights come from memory maps, so nothing is read before it is counted and the whole model is never
-in memory. A file that shrinks while it is mapped ends the process, as for every mapped file.
-"""
+"""Path, hub name, state dict or module -> names, types, shapes; weights only when asked for."""
 
 from __future__ import annotations
 
-import mmap
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType, TracebackType
-from typing import Any, Self
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from neuromfa.directory import PICKLES, find_weights, merge, refuse_format, refuse_pickle
-from neuromfa.errors import BadInputError, UnsupportedError, UsageError
-from neuromfa.hub import HubName, cache_directory, fetch_snapshot, find_snapshot, parse_hub_name
-from neuromfa.memory import (
-    Arrays,
-    aliases_of,
-    arrays_of,
-    is_module,
-    module_contents,
-    read_npy,
-    read_pickle,
+from neuromfa.directory import (
+    INDICES,
+    PICKLES,
+    WeightFiles,
+    find_weights,
+    from_index,
+    merge,
+    refuse_format,
+    refuse_pickle,
 )
-from neuromfa.safetensors_file import file_size, read_header, read_object, unreadable
-from neuromfa.tensors import FileRecord, TensorRef, array_dtype, natural_key, shown
+from neuromfa.errors import BadInputError, UnsupportedError, UsageError
+from neuromfa.hub import cache_directory, fetch_snapshot, find_snapshot, parse_hub_name
+from neuromfa.mapped_files import MappedFiles
+from neuromfa.memory import Arrays, is_module, module_config, module_kinds
+from neuromfa.npy_file import open_npy
+from neuromfa.pickle_file import read_pickle
+from neuromfa.safetensors_file import file_size, read_header, read_object
+from neuromfa.tensors import FileRecord, TensorRef, array_dtype, leading_axes, natural_key, shown
 
-DIGEST_BYTES = 8 << 20
-MORE = "write or download the checkpoint again"
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Checkpoint", "FileRecord", "TensorRef", "open_checkpoint"]
+
+_AGAIN = "write or download the checkpoint again"
 
 
-@dataclass(slots=True, eq=False)
+class _Store(Protocol):
+    """Where the bytes are: `MappedFiles` or `Arrays`."""
+
+    def rows(self, ref: TensorRef, start: int, stop: int, cols: int) -> npt.NDArray[Any]: ...
+    def blocks(self, ref: TensorRef) -> Iterable[Any]: ...
+    def prefetch(self, ref: TensorRef) -> None: ...
+    def release(self, ref: TensorRef) -> None: ...
+    def close(self) -> None: ...
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
 class Checkpoint:
-    """The tensors of a model; a context manager.
+    """An opened checkpoint; threads may read from it at the same time.
 
     Attributes
     ----------
     source : str
-        As it was asked for.
+        What was asked for: a path, ``org/name@revision``, or what it is if it is in memory.
     tensors : mapping of str to TensorRef
-        In natural order of their names.
+        Every tensor by name, in natural order.
     config : mapping
-        ``config.json``, or the configuration of a module; empty if there is none.
+        What ``config.json`` or the module says about the architecture; empty if nothing does.
     files : tuple of FileRecord
-        Files that weights are read from.
+        The files that weights are read from.
     kinds : mapping of str to str
-        For a module: class of the part that owns each tensor.
+        By tensor, the class of the module that owns it; empty unless a module was given.
     aliases : mapping of str to str
-        Tensors that are another one under a second name.
+        Tied tensors: by name, the first name of the same memory (definitions, section 1).
     warnings : tuple of str
-        What is there and not read.
+        What is there and not read, or read without being announced.
+    commit : str or None
+        The commit of a hub checkpoint.
     """
 
     source: str
     tensors: Mapping[str, TensorRef]
+    store: _Store
     config: Mapping[str, Any] = field(default_factory=dict)
     files: tuple[FileRecord, ...] = ()
     kinds: Mapping[str, str] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-    _arrays: Arrays = field(default_factory=dict, repr=False)
-    _maps: dict[str, mmap.mmap] = field(default_factory=dict, repr=False)
+    commit: str | None = None
+    closed: bool = False
 
-    def __enter__(self) -> Self:
+    def __repr__(self) -> str:
+        return f"<Checkpoint {self.source}: {len(self.tensors)} tensors>"
+
+    def __enter__(self) -> Checkpoint:
         return self
 
     def __exit__(
@@ -81,214 +100,205 @@ class Checkpoint:
         self.close()
 
     def close(self) -> None:
-        """Let go of the files; arrays that were read stay valid as long as they are used."""
-        self._maps.clear()
-        self._arrays.clear()
+        """Let go of the files; arrays that are still in use stay valid."""
+        self.closed = True
+        self.store.close()
 
-    def read(self, name: str, start: int = 0, stop: int | None = None) -> npt.NDArray[Any]:
-        """Rows start:stop of a tensor seen as a matrix, without a copy.
+    def read(
+        self, name: str, start: int = 0, stop: int | None = None, *, cols: int | None = None
+    ) -> npt.NDArray[Any]:
+        """Rows of a tensor as a matrix, read-only and without a copy.
 
         Parameters
         ----------
         name : str
-            Of the tensor.
+            A tensor.
         start, stop : int
-            Rows of the matrix; all of them by default.
+            Rows; to the last one if `stop` is None.
+        cols : int, optional
+            Columns of the 2-D view, a product of the last lengths of the shape. By default the
+            last length: a vector is one row, a stack of matrices stands one below the other. A
+            convolution [out, in, *k] needs in * prod(k).
 
         Returns
         -------
-        array, shape (stop - start, last dimension)
-            Read-only, in the stored type; all leading dimensions are rows. A convolution
-            [out, in, *k] is [out, in * prod(k)], a vector one row. It may not be aligned.
+        array, shape (stop - start, cols)
+            In the stored type. In a file whose header is not padded the values can be misaligned
+            (``flags.aligned`` is False), which NumPy and Numba allow; rows of a tensor in memory
+            that is not contiguous are a copy.
 
         Raises
         ------
+        UsageError
+            If there is no such tensor, no such rows or columns, or the checkpoint is closed.
         UnsupportedError
-            If values are packed into bytes.
+            If several values share a byte.
+        BadInputError
+            If the file changed since the checkpoint was opened.
         """
-        ref = self.tensors[name]
-        rows, columns = matrix_shape(ref.shape)
-        stop = rows if stop is None else stop
-        if (array := self._arrays.get(name)) is not None:
-            view = array.reshape(rows, columns)[start:stop]
-            view.setflags(write=False)
-            return view
-        if (dtype := array_dtype(ref.dtype)) is None:
+        ref = self._ref(name)
+        where = f"{ref.file or self.source}: tensor {shown(name)}"
+        if array_dtype(ref.dtype) is None:
             raise UnsupportedError(
-                f"{ref.file}: tensor {shown(name)} is stored as {ref.dtype}, which is not read yet"
+                f"{where}: is stored as {ref.dtype}, several values in a byte, which is not read; "
+                "give the checkpoint in bfloat16"
             )
-        if not columns or start >= stop:
-            return np.empty((max(0, stop - start), columns), dtype)
-        found: npt.NDArray[Any] = np.ndarray(
-            (stop - start, columns),
-            dtype,
-            buffer=self._maps[ref.file],
-            offset=ref.offset + start * columns * dtype.itemsize,
-        )
-        return found
+        if cols is None:
+            cols = ref.shape[-1] if ref.shape else 1
+        if (axes := leading_axes(ref.shape, cols)) is None:
+            raise UsageError(f"{where}: {list(ref.shape)} has no view with {cols} columns")
+        rows = math.prod(ref.shape[:axes])
+        stop = rows if stop is None else stop
+        if not 0 <= start <= stop <= rows:
+            raise UsageError(f"{where}: has {rows} rows, not {start}:{stop}")
+        return self.store.rows(ref, start, stop, cols)
 
     def prefetch(self, name: str) -> None:
-        """Ask the system to read a tensor's pages now."""
-        self._advise(name, mmap.MADV_WILLNEED, inward=False)
+        """Ask the system to read a tensor's pages ahead; nothing happens for one in memory."""
+        self.store.prefetch(self._ref(name))
 
     def release(self, name: str) -> None:
-        """Give a tensor's pages back to the system; they are read again if they are needed."""
-        self._advise(name, mmap.MADV_DONTNEED, inward=True)
-
-    def _advise(self, name: str, advice: int, *, inward: bool) -> None:
-        ref = self.tensors[name]
-        if (mapped := self._maps.get(ref.file)) is None or not ref.nbytes:
-            return
-        page = mmap.PAGESIZE
-        first = ref.offset // page * page
-        last = ref.offset + ref.nbytes
-        if inward:  # a page shared with a neighbour stays
-            first, last = -(-ref.offset // page) * page, last // page * page
-        if last > first:
-            mapped.madvise(advice, first, last - first)
+        """Give a tensor's pages back; they are read again if it is. Nothing for one in memory."""
+        self.store.release(self._ref(name))
 
     def digest(self, name: str) -> str:
-        """Hash of a tensor's bytes, as 32 hexadecimal digits of XXH3-128."""
-        ref = self.tensors[name]
-        found = xxhash.xxh3_128()
-        if array_dtype(ref.dtype) is None:  # packed values: the bytes as they are in the file
-            found.update(memoryview(self._maps[ref.file])[ref.offset : ref.offset + ref.nbytes])
-            return found.hexdigest()
-        rows, columns = matrix_shape(ref.shape)
-        step = max(1, DIGEST_BYTES // max(1, columns * ref.itemsize))
-        for start in range(0, rows, step):
-            block = np.ascontiguousarray(self.read(name, start, min(start + step, rows)))
-            found.update(memoryview(block.view(np.uint8).reshape(-1)))
-        return found.hexdigest()
+        """Hash of a tensor's bytes in C order (xxh3_128, 32 hexadecimal digits)."""
+        digest = xxhash.xxh3_128()
+        for block in self.store.blocks(self._ref(name)):
+            digest.update(block)
+        return digest.hexdigest()
 
-
-def matrix_shape(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Rows and columns of a tensor seen as a matrix; see `Checkpoint.read`."""
-    if len(shape) < 2:
-        return 1, int(np.prod(shape))
-    if len(shape) > 3:  # a convolution in two or more dimensions
-        return shape[0], int(np.prod(shape[1:]))
-    return int(np.prod(shape[:-1])), shape[-1]
+    def _ref(self, name: str) -> TensorRef:
+        if self.closed:
+            raise UsageError(f"{self.source}: the checkpoint is closed; open it again")
+        if name not in self.tensors:
+            raise UsageError(f"{self.source}: has no tensor {shown(name)}")
+        return self.tensors[name]
 
 
 def open_checkpoint(
-    source: Any, *, revision: str | None = None, allow_pickle: bool = False
+    source: str | os.PathLike[str] | Mapping[str, Any] | torch.nn.Module,
+    *,
+    revision: str | None = None,
+    allow_pickle: bool = False,
 ) -> Checkpoint:
-    """Find the tensors of a checkpoint and check all that their headers tell.
+    """Open a checkpoint and check everything that can be known before a weight is read.
 
     Parameters
     ----------
     source : path, str, mapping or torch.nn.Module
-        A file, a directory, ``org/name`` or ``org/name@revision`` in the Hugging Face cache, a
-        state dict, or a module. A path that exists is never taken for a hub name.
+        A directory, an index or a file of weights; ``org/name`` or ``org/name@revision`` in the
+        Hugging Face cache, unless a path of that name exists; a state dict of NumPy arrays or
+        torch tensors; or a module. What is in memory is shared, not copied.
     revision : str, optional
-        Branch, tag or commit of a hub name.
+        Branch, tag or commit of a hub checkpoint; ``main`` by default.
     allow_pickle : bool
-        Read PyTorch files, with ``weights_only=True``.
+        Read torch pickles too, with ``weights_only=True``.
 
     Raises
     ------
+    UsageError
+        If the source is nothing that can be opened, or a revision makes no sense.
     BadInputError
-        If a file is missing, incomplete or not what it says.
+        If something is missing, incomplete, or not what it says it is.
     UnsupportedError
         If the format or a type is not read.
-    UsageError
-        If `source` is of none of these kinds.
+    ResourceError
+        If pickles need a newer torch.
     """
-    if is_module(source):
-        tensors, kinds, config = module_contents(source)
-        return _of_arrays(arrays_of(tensors, "module"), "module", config=config, kinds=kinds)
+    if isinstance(source, str | os.PathLike):
+        return _open_named(os.fspath(source), revision, allow_pickle=allow_pickle)
+    if revision is not None:
+        raise UsageError(f"revision {revision}: only a hub checkpoint has revisions; leave it out")
     if isinstance(source, Mapping):
-        return _of_arrays(arrays_of(source, "state dict"), "state dict")
-    if not isinstance(source, str | os.PathLike):
+        return _open_arrays(Arrays(source, "state dict"), source="state dict")
+    if not is_module(source):
         raise UsageError(
-            f"source: a {type(source).__name__} is no checkpoint; give a path, a hub name, "
-            "a state dict or a module"
+            f"source: is a {type(source).__name__}; give a path, org/name[@revision], a state "
+            "dict or a torch module"
         )
-    text = os.fspath(source)
-    path, way_out = Path(text), MORE
-    try:
-        exists = path.exists()
-    except (OSError, ValueError) as error:
-        raise unreadable(path, error) from None
-    if not exists and not path.is_symlink() and (name := parse_hub_name(text, revision)):
-        path, way_out = _from_cache(name), f"fetch it: {name.download_command}"
-    elif not exists:
-        if path.is_symlink():
-            raise BadInputError(f"{path}: is a link to {path.readlink()}, which does not exist")
-        raise BadInputError(
-            f"{path}: no such file or directory; give a path, or ORG/NAME[@REVISION] of the hub"
-        )
-    return _of_path(path, text, allow_pickle=allow_pickle, way_out=way_out)
+    name = type(source).__name__
+    arrays = Arrays(source.state_dict(), name)
+    kinds = module_kinds(source, arrays.refs)
+    return _open_arrays(arrays, source=name, config=module_config(source), kinds=kinds)
 
 
-def _from_cache(name: HubName) -> Path:
+def _open_named(source: str, revision: str | None, *, allow_pickle: bool) -> Checkpoint:
+    path = Path(source)
+    if not source or "\0" in source:
+        raise UsageError(f"source {source!r}: is not a path; give a path or org/name[@revision]")
+    if os.path.lexists(path):
+        if revision is not None:
+            raise UsageError(f"{path}: is a path, which has no revision {revision}; leave it out")
+        if path.is_dir():
+            weights = find_weights(path, allow_pickle=allow_pickle, way_out=_AGAIN)
+            return _open_files(weights, path, source=source)
+        return _open_file(path, source=source, allow_pickle=allow_pickle)
+    if (name := parse_hub_name(source, revision)) is None:
+        raise BadInputError(f"{source}: no such path; give a path or org/name[@revision]")
     cache = cache_directory(os.environ)
-    return find_snapshot(name, cache) or fetch_snapshot(name, cache, os.environ)
+    snapshot = find_snapshot(name, cache) or fetch_snapshot(name, cache, os.environ)
+    way_out = f"fetch it: {name.download_command}"
+    weights = find_weights(snapshot, allow_pickle=allow_pickle, way_out=way_out)
+    return _open_files(weights, snapshot, source=str(name), commit=snapshot.name)
 
 
-def _of_path(path: Path, source: str, *, allow_pickle: bool, way_out: str) -> Checkpoint:
-    config: dict[str, Any] = {}
-    folder = path if path.is_dir() else path.parent
-    config_file = folder / "config.json"
-    if path.is_dir():
-        weights = find_weights(path, allow_pickle=allow_pickle, way_out=way_out)
-        files, warnings, pickled = weights.files, weights.warnings, weights.pickled
+def _open_file(path: Path, *, source: str, allow_pickle: bool) -> Checkpoint:
+    file_size(path)
+    if path.suffix == ".npy":
+        return _open_npy(path, source=source)
+    if path.name.endswith(INDICES):
+        weights = from_index(path, way_out=_AGAIN)
+    elif path.suffix in (".safetensors", *PICKLES):
+        weights = WeightFiles((path,), pickled=path.suffix in PICKLES)
     else:
-        weights, files, warnings = None, (path,), ()
-        pickled = path.suffix in PICKLES
-        if pickled and not allow_pickle:
-            raise refuse_pickle(path)
-        if not pickled and path.suffix not in (".safetensors", ".npy"):
-            raise refuse_format(path)
-    if config_file.exists() and (path.is_dir() or len(list(folder.glob("*" + path.suffix))) == 1):
-        config = read_object(config_file)
-    records = tuple(FileRecord(_relative(file, folder), file_size(file)) for file in files)
-    if pickled or files[0].suffix == ".npy":
-        arrays = [read_pickle(f) if pickled else read_npy(f) for f in files]
-        contents = dict(zip(files, arrays, strict=True))
-        merged, more = merge(contents, weights) if weights else (arrays[0], ())
-        return _of_arrays(
-            merged, source, config=config, files=records, warnings=(*warnings, *more)
-        )
-    headers = {file: read_header(file) for file in files}
-    if weights:
-        refs, more = merge(headers, weights)
-        warnings = (*warnings, *more)
-    else:
-        refs = headers[path]
-        if not refs:
-            raise BadInputError(f"{path}: has no tensors; {MORE}")
+        raise refuse_format(path)
+    if weights.pickled and not allow_pickle:
+        raise refuse_pickle(path)
+    return _open_files(weights, path.parent, source=source)
+
+
+def _open_files(
+    weights: WeightFiles, directory: Path, *, source: str, commit: str | None = None
+) -> Checkpoint:
+    sizes = {path: file_size(path) for path in weights.files}
+    config = directory / "config.json"
+    rest = {
+        "source": source,
+        "commit": commit,
+        "config": read_object(config, repeated_keys=True) if os.path.lexists(config) else {},
+        "files": tuple(
+            FileRecord(path.relative_to(directory).as_posix(), size) for path, size in sizes.items()
+        ),
+    }
+    if weights.pickled:
+        tensors, warnings = merge({path: read_pickle(path) for path in sizes}, weights)
+        return _open_arrays(Arrays(tensors, source), warnings=weights.warnings + warnings, **rest)
+    refs, warnings = merge({path: read_header(path) for path in sizes}, weights)
     return Checkpoint(
-        source,
-        MappingProxyType({n: refs[n] for n in sorted(refs, key=natural_key)}),
-        config=config,
-        files=records,
-        warnings=warnings,
-        _maps={str(file): _map(file) for file in files},
+        tensors=_in_order(refs),
+        store=MappedFiles({str(path): size for path, size in sizes.items()}),
+        warnings=weights.warnings + warnings,
+        **rest,
     )
 
 
-def _map(file: Path) -> mmap.mmap:
-    try:
-        with file.open("rb") as opened:
-            return mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
-    except (OSError, ValueError) as error:
-        raise unreadable(file, error) from None
+def _open_npy(path: Path, *, source: str) -> Checkpoint:
+    array = open_npy(path)
+    arrays = Arrays({path.stem: array}, source)
+    files = (FileRecord(path.name, file_size(path)),)
+    if not (array.flags.c_contiguous and array.size):
+        return _open_arrays(arrays, source=source, files=files)
+    ref = TensorRef(path.stem, array.dtype.name, array.shape, str(path), array.offset)
+    store = MappedFiles({str(path): files[0].size})
+    return Checkpoint(source=source, tensors={ref.name: ref}, store=store, files=files)
 
 
-def _relative(file: Path, folder: Path) -> str:
-    return str(file.relative_to(folder)) if file.is_relative_to(folder) else str(file)
-
-
-def _of_arrays(arrays: Arrays, source: str, **known: Any) -> Checkpoint:
-    """A checkpoint of arrays; what is not contiguous is read as a copy of the rows asked for."""
-    names = sorted(arrays, key=natural_key)
-    refs = {n: TensorRef(n, arrays[n].dtype.name, arrays[n].shape, "", 0) for n in names}
+def _open_arrays(arrays: Arrays, **rest: Any) -> Checkpoint:
     return Checkpoint(
-        source,
-        MappingProxyType(refs),
-        aliases=aliases_of({n: arrays[n] for n in names}),
-        _arrays=arrays,
-        **known,
+        tensors=_in_order(arrays.refs), store=arrays, aliases=arrays.aliases(), **rest
     )
+
+
+def _in_order(refs: Mapping[str, TensorRef]) -> dict[str, TensorRef]:
+    return {name: refs[name] for name in sorted(refs, key=natural_key)}

@@ -15,6 +15,9 @@ from neuromfa.tensors import shown
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 """Suffixes of files that are read with torch.load, if that is allowed."""
 
+INDICES = (".safetensors.index.json", ".bin.index.json")
+"""How the names of index files end."""
+
 _OTHER_FORMATS = (".gguf", ".h5", ".msgpack", ".npz", ".onnx", ".ot", ".pdparams", ".pb", ".tflite")
 _NO_WEIGHTS = re.compile(r"(training_args|optimizer|scheduler|rng_state|scaler).*")
 _SHARD = re.compile(r"(.*-)([0-9]{5})-of-([0-9]{5})(\..*)")
@@ -84,48 +87,78 @@ def find_weights(directory: Path, *, allow_pickle: bool, way_out: str) -> Weight
     UnsupportedError
         If there are weights only in formats that are not read.
     """
-    try:
-        names = sorted(path.name for path in directory.iterdir())
-    except OSError as error:
-        raise unreadable(directory, error) from None
-    safetensors = [name for name in names if name.endswith(".safetensors")]
-    if safetensors or any(name.endswith(".safetensors.index.json") for name in names):
+    names = _names(directory)
+    if any(_holds_weights(n, ".safetensors") or n.endswith(INDICES[0]) for n in names):
         return _choose(directory, names, ".safetensors", way_out)
-    pickles = [name for name in names if name.endswith(".bin") and not _NO_WEIGHTS.match(name)]
-    if pickles or any(name.endswith(".bin.index.json") for name in names):
-        if not allow_pickle:
-            raise refuse_pickle(directory / next(iter(pickles or ["pytorch_model.bin"])))
+    pickles = [n for n in names if _holds_weights(n, ".bin") or n.endswith(INDICES[1])]
+    if pickles and not allow_pickle:
+        raise refuse_pickle(directory / pickles[0])
+    if pickles:
         return _choose(directory, names, ".bin", way_out)
     raise _no_weights(directory, names, way_out)
 
 
+def from_index(index_file: Path, *, way_out: str) -> WeightFiles:
+    """Take the files that an index names; what else lies beside them is not read, and said so.
+
+    Raises
+    ------
+    BadInputError
+        If it is not an index, a file it names is missing, or it leads outside its directory.
+    """
+    directory = index_file.parent
+    suffix = _suffix_of_index(index_file.name)
+    index = _read_index(index_file, suffix, way_out)
+    files = tuple(sorted(set(index.values())))
+    beside = (name for name in _names(directory) if _holds_weights(name, suffix))
+    warnings = _unread(directory, beside, {path.name for path in files})
+    return WeightFiles(files, index, index_file, suffix == ".bin", warnings)
+
+
 def _choose(directory: Path, names: list[str], suffix: str, way_out: str) -> WeightFiles:
     stem = "model" if suffix == ".safetensors" else "pytorch_model"
-    pickled = suffix == ".bin"
-    there = [name for name in names if name.endswith(suffix) and not _NO_WEIGHTS.match(name)]
-    main, main_index = stem + suffix, f"{stem}{suffix}.index.json"
+    there = [name for name in names if _holds_weights(name, suffix)]
     indices = [name for name in names if name.endswith(f"{suffix}.index.json")]
-    if main in there:
-        chosen, index, index_file = [main], None, None
+    if stem + suffix in there:
+        chosen = [stem + suffix]
     elif indices:
-        if len(indices) > 1 and main_index not in indices:
+        main = f"{stem}{suffix}.index.json"
+        if len(indices) > 1 and main not in indices:
             raise BadInputError(
                 f"{directory}: has {len(indices)} index files, {' and '.join(indices)}; "
-                "keep one, or give one safetensors file"
+                "give one of them"
             )
-        index_file = directory / (main_index if main_index in indices else indices[0])
-        index = _read_index(index_file, suffix, way_out)
-        chosen = sorted({path.relative_to(directory).as_posix() for path in index.values()})
+        chosen_index = main if main in indices else indices[0]
+        return from_index(directory / chosen_index, way_out=way_out)
     else:
-        preferred = [name for name in there if name.startswith(stem)]
-        copies = [name for name in there if name.startswith("consolidated")]
-        chosen = [name for name in there if name not in copies] if preferred else there
-        index, index_file = None, None
+        # The original files of Mistral and Llama hold the same weights under other names.
+        converted = any(name.startswith(stem) for name in there)
+        chosen = [n for n in there if not (converted and n.startswith("consolidated"))]
         _check_series(directory, chosen, way_out)
-    unread = [name for name in there if name not in chosen]
-    warnings = (f"{directory}: not read: {', '.join(unread)}",) if unread else ()
     files = tuple(directory / name for name in chosen)
-    return WeightFiles(files, index, index_file, pickled, warnings)
+    return WeightFiles(
+        files, pickled=suffix == ".bin", warnings=_unread(directory, there, set(chosen))
+    )
+
+
+def _names(directory: Path) -> list[str]:
+    try:
+        return sorted(path.name for path in directory.iterdir())
+    except OSError as error:
+        raise unreadable(directory, error) from None
+
+
+def _holds_weights(name: str, suffix: str) -> bool:
+    return name.endswith(suffix) and not (suffix == ".bin" and _NO_WEIGHTS.match(name))
+
+
+def _unread(directory: Path, there: Iterable[str], chosen: set[str]) -> tuple[str, ...]:
+    names = [name for name in there if name not in chosen]
+    return (f"{directory}: not read: {', '.join(map(shown, names))}",) if names else ()
+
+
+def _suffix_of_index(name: str) -> str:
+    return ".safetensors" if name.endswith(INDICES[0]) else ".bin"
 
 
 def _read_index(index_file: Path, suffix: str, way_out: str) -> dict[str, Path]:
@@ -226,9 +259,7 @@ def merge(
     return merged, tuple(warnings)
 
 
-def _outside_index(
-    path: Path, extra: list[str], home: Mapping[str, Path], index_file: Path
-) -> str:
+def _outside_index(path: Path, extra: list[str], home: Mapping[str, Path], index_file: Path) -> str:
     read = sum(home[tensor] == path for tensor in extra)
     return (
         f"{path}: {len(extra)} tensors are not placed here by {index_file.name}, such as "

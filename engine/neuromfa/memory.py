@@ -1,130 +1,182 @@
-"""Weights that are in memory already, or come from a pickle: arrays by name."""
+"""Tensors that are in memory already: NumPy arrays and torch tensors, read without a copy."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from neuromfa.errors import BadInputError, ResourceError, UnsupportedError
-from neuromfa.tensors import shown
-from neuromfa_kernels.arrays import as_array
+from neuromfa.errors import BadInputError, UnsupportedError, UsageError
+from neuromfa.mapped_files import BLOCK_BYTES
+from neuromfa.tensors import TensorRef, array_dtype, is_packed, leading_axes, natural_key, shown
 
-Arrays = dict[str, npt.NDArray[Any]]
-SAFE_TORCH = (2, 10)
-"""First release whose weights_only loading has no known way to run code or corrupt memory."""
+_EXTRA_STATE = "_extra_state"
+"""Last part of the names under which torch modules save what is not a tensor."""
 
 
-def is_module(source: Any) -> bool:
-    """Whether `source` is a torch module; torch is not imported for that."""
-    torch = sys.modules.get("torch")
+class Arrays:
+    """Tensors in memory, as NumPy arrays that share it.
+
+    Parameters
+    ----------
+    tensors : mapping of str to array or torch tensor
+        What to read. Torch is not imported for it.
+    source : str
+        What messages call it.
+
+    Raises
+    ------
+    UsageError
+        If a value is neither.
+    BadInputError
+        If a tensor has no values, or there is none.
+    UnsupportedError
+        If a tensor is not in host memory, not dense, or of a type that is not known.
+    """
+
+    def __init__(self, tensors: Mapping[str, Any], source: str) -> None:
+        self._arrays: dict[str, npt.NDArray[Any]] = {}
+        self.refs: dict[str, TensorRef] = {}
+        for name, tensor in tensors.items():
+            if not isinstance(name, str):
+                raise UsageError(f"{source}: has the key {name!r}; give names of tensors")
+            if name.rpartition(".")[2] == _EXTRA_STATE:
+                continue
+            array, dtype = _as_array(tensor, f"{source}: tensor {shown(name)}")
+            shape = array.shape
+            if is_packed(dtype) and array.dtype == np.uint8:
+                shape = (*shape[:-1], 2 * shape[-1])  # torch counts bytes of two values
+            array = array.view()
+            array.flags.writeable = False
+            self._arrays[name] = array
+            self.refs[name] = TensorRef(name, dtype, shape, "", 0)
+        if not self.refs:
+            raise BadInputError(f"{source}: has no tensors; give a state dict or a module")
+
+    def aliases(self) -> dict[str, str]:
+        """Names of tied tensors, each with the first (in natural order) that is the same memory."""
+        first: dict[tuple[Any, ...], str] = {}
+        tied = {}
+        for name in sorted(self._arrays, key=natural_key):
+            array = self._arrays[name]
+            if array.size:
+                place = array.__array_interface__["data"][0]
+                key = (place, array.shape, array.strides, self.refs[name].dtype)
+                if (same := first.setdefault(key, name)) != name:
+                    tied[name] = same
+        return tied
+
+    def rows(self, ref: TensorRef, start: int, stop: int, cols: int) -> npt.NDArray[Any]:
+        """Rows of a 2-D view; a copy of them if the tensor is not contiguous."""
+        return _rows(self._arrays[ref.name], start, stop, cols)
+
+    def blocks(self, ref: TensorRef) -> Iterator[npt.NDArray[np.uint8]]:
+        """Bytes of a tensor in C order, a few at a time."""
+        array = self._arrays[ref.name]
+        if not array.size:
+            return
+        cols = array.shape[-1] if array.ndim else 1
+        step = max(1, BLOCK_BYTES // (cols * array.itemsize))
+        rows = array.size // cols
+        for start in range(0, rows, step):
+            yield _rows(array, start, min(start + step, rows), cols).reshape(-1).view(np.uint8)
+
+    def prefetch(self, ref: TensorRef) -> None:
+        """Nothing: it is in memory."""
+
+    def release(self, ref: TensorRef) -> None:
+        """Nothing: its owner needs it."""
+
+    def close(self) -> None:
+        """Let go of the tensors."""
+        self._arrays.clear()
+
+
+def is_module(source: object) -> bool:
+    """Whether something is a torch module; without torch nothing is."""
+    torch: Any = sys.modules.get("torch")
     return torch is not None and isinstance(source, torch.nn.Module)
 
 
-def module_contents(module: Any) -> tuple[Mapping[str, Any], dict[str, str], dict[str, Any]]:
-    """State dict, class of the module that owns each tensor, and configuration of a module."""
-    kinds = {
-        f"{prefix}.{name}" if prefix else name: type(part).__name__
-        for prefix, part in module.named_modules()
-        for name, _ in part.named_parameters(recurse=False)
+def module_kinds(module: Any, names: Mapping[str, Any]) -> dict[str, str]:
+    """Class name of the module that owns each tensor."""
+    owners = {
+        name: type(part).__name__ for name, part in module.named_modules(remove_duplicate=False)
     }
-    config = getattr(module, "config", None)
-    record = config.to_dict() if hasattr(config, "to_dict") else {}
-    return module.state_dict(), kinds, record
+    kinds = {name: owners.get(name.rpartition(".")[0]) for name in names}
+    return {name: kind for name, kind in kinds.items() if kind is not None}
 
 
-def arrays_of(tensors: Mapping[Any, Any], where: str) -> Arrays:
-    """View every tensor of a state dict as an array that shares its memory.
+def module_config(module: Any) -> dict[str, Any]:
+    """Return the configuration that transformers models carry; empty for others."""
+    to_dict = getattr(getattr(module, "config", None), "to_dict", None)
+    config = to_dict() if callable(to_dict) else None
+    return dict(config) if isinstance(config, Mapping) else {}
 
-    Raises
-    ------
-    UnsupportedError
-        If a tensor is not in main memory, or is sparse or quantised; it is named.
-    BadInputError
-        If something is no tensor at all.
-    """
-    arrays: Arrays = {}
-    for name, tensor in tensors.items():
-        if not isinstance(name, str):
-            raise BadInputError(f"{where}: {name!r} is no tensor name; give a state dict")
-        device = getattr(getattr(tensor, "device", None), "type", "cpu")
-        if device == "meta":
+
+def _rows(array: npt.NDArray[Any], start: int, stop: int, cols: int) -> npt.NDArray[Any]:
+    if array.flags.c_contiguous and array.size:
+        return array.reshape(-1, cols)[start:stop]
+    axes = leading_axes(array.shape, cols) or 0
+    if axes < 2:
+        rows = np.ascontiguousarray(array[start:stop] if axes else array)
+    else:
+        rows = array[np.unravel_index(np.arange(start, stop), array.shape[:axes])]
+    rows = rows.reshape(stop - start, cols)
+    rows.flags.writeable = False
+    return rows
+
+
+def _as_array(tensor: Any, where: str) -> tuple[npt.NDArray[Any], str]:
+    if isinstance(tensor, np.ndarray):
+        if not tensor.dtype.isnative:
             raise UnsupportedError(
-                f"{where}: tensor {shown(name)} is on the meta device and has no weights; load them"
+                f"{where}: is stored big-endian ({tensor.dtype.str}); convert it: "
+                f".astype({tensor.dtype.newbyteorder('=').name!r})"
             )
-        if getattr(tensor, "is_quantized", False):
-            raise UnsupportedError(
-                f"{where}: tensor {shown(name)} is quantised by torch; dequantise it first"
-            )
-        try:
-            arrays[name] = as_array(tensor, f"tensor {shown(name)}")
-        except TypeError as error:
-            raise UnsupportedError(f"{where}: {error}") from error
-        if arrays[name].dtype.kind == "O":
-            raise BadInputError(f"{where}: {shown(name)} holds Python objects, not numbers")
-    if not arrays:
-        raise BadInputError(f"{where}: has no tensors; give a model's weights")
-    return arrays
-
-
-def aliases_of(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, str]:
-    """Tensors that are another one under a second name, as tied weights are."""
-    first: dict[Any, str] = {}
-    found = {}
-    for name, array in arrays.items():
-        key = (array.ctypes.data, array.shape, array.strides, array.dtype)
-        if array.size and (owner := first.setdefault(key, name)) != name:
-            found[name] = owner
-    return found
-
-
-def read_pickle(path: Path) -> Arrays:
-    """Map a PyTorch file, with ``weights_only=True``: no code of the file is ever run.
-
-    Raises
-    ------
-    ResourceError
-        If torch is missing or has a known hole in this kind of loading.
-    BadInputError
-        If the file is not a plain state dict.
-    """
-    try:
-        import torch  # noqa: PLC0415  (optional, and slow)
-    except ImportError as error:
-        raise ResourceError(f"{path}: needs torch: pip install 'neuromfa[torch]'") from error
-    if tuple(map(int, torch.__version__.split(".")[:2])) < SAFE_TORCH:
-        raise ResourceError(
-            f"{path}: torch {torch.__version__} has known holes in loading pickles; "
-            f"install {'.'.join(map(str, SAFE_TORCH))} or later"
+        return np.asarray(tensor), _known(tensor.dtype.name, where)
+    torch: Any = sys.modules.get("torch")
+    if torch is None or not isinstance(tensor, torch.Tensor):
+        raise UsageError(
+            f"{where}: is a {type(tensor).__name__}; give a NumPy array or a torch tensor"
         )
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # what a broken file raises is not specified
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise BadInputError(f"{path}: is not a PyTorch file of plain weights: {reason}") from None
-    if isinstance(loaded, Mapping):
-        for key in ("state_dict", "model"):
-            if isinstance(loaded.get(key), Mapping):
-                loaded = loaded[key]
-    if not isinstance(loaded, Mapping):
-        raise BadInputError(f"{path}: holds a {type(loaded).__name__}, not a state dict")
-    return arrays_of({k: v for k, v in loaded.items() if isinstance(v, torch.Tensor)}, str(path))
+        return _from_torch(tensor, torch, where)
+    except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UnsupportedError(
+            f"{where}: is a {type(tensor).__name__} that has no array ({reason}); "
+            "give a dense tensor in host memory"
+        ) from None
 
 
-def read_npy(path: Path) -> Arrays:
-    """Map a NumPy file; its only tensor is named after the file.
+def _from_torch(tensor: Any, torch: Any, where: str) -> tuple[npt.NDArray[Any], str]:
+    if tensor.device.type == "meta":
+        raise BadInputError(f"{where}: has no values (device meta); load the weights first")
+    if tensor.layout != torch.strided:
+        raise UnsupportedError(f"{where}: is {tensor.layout}; give it dense: .to_dense()")
+    if tensor.is_quantized:
+        raise UnsupportedError(f"{where}: is quantised ({tensor.dtype}); give it: .dequantize()")
+    if tensor.device.type != "cpu":
+        raise UnsupportedError(
+            f"{where}: is on {tensor.device}, which is not read yet; copy it to the host: .cpu()"
+        )
+    detached = tensor.detach()
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    if dtype == "float4_e2m1fn_x2":
+        return detached.view(torch.uint8).numpy(), "float4_e2m1fn"
+    known = np.dtype(array_dtype(_known(dtype, where)))
+    if known.isbuiltin == 1:
+        return detached.numpy(), dtype
+    # NumPy has no such type of its own: the same bytes under an integer's name, then back.
+    carrier = torch.uint16 if known.itemsize == 2 else torch.uint8
+    return detached.view(carrier).numpy().view(known), dtype
 
-    Raises
-    ------
-    BadInputError
-        If it is no NumPy file of numbers.
-    """
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise BadInputError(f"{path}: is not a NumPy file of numbers: {error}") from None
-    return {path.stem: array}
+
+def _known(dtype: str, where: str) -> str:
+    if array_dtype(dtype) is None and not is_packed(dtype):
+        raise UnsupportedError(f"{where}: is stored as {dtype}; convert it to float32 or bfloat16")
+    return dtype

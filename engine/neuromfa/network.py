@@ -162,6 +162,6 @@ def _width_notes(layers: list[Layer], registry: Registry) -> list[str]:
     """Say where blocks of one stack read different numbers of units: a wrong family, perhaps."""
     different = [list(w.items()) for w in widths(layers, registry).values() if len(w) > 1]
     return [
-        f"{name} reads {n} units and {other} {m}: is this another architecture than its config says?"
+        f"{name} reads {n} units and {other} {m}: is this the architecture that its config says?"
         for (n, name), (m, other), *_ in different
     ]

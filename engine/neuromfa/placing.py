@@ -160,7 +160,7 @@ class Placing:
     def _rank(self, name: str) -> tuple[object, ...]:
         """Sorts the names of one storage: what is analysed first, a table before a head."""
         match = self.family.match(name) if self.family else None
-        role = match.row.role if match else None
+        role = match.row.role if match else self._outside(name)
         order = ("embedding", "head", "position")
         excluded = role in self.registry.rules and role not in self.protocol.include
         rank = order.index(role) if role in order else (-1 if role else len(order))

@@ -222,8 +222,15 @@ class Analysis:
             raise ValueError(f"table {table!r}: can be groups, spectra or fractal_dimensions")
         # In Arrow and Parquet, as in JSON, what is undefined is null.
         columns = parts[0] if parts else {}
+        kinds = {"kind": pa.string(), "name": pa.string(), "block": pa.string(), "role": pa.string()}
+        kinds |= {"layer": pa.string(), "neuron": pa.int64()}
         return pa.concat_tables(
-            pa.table({name: pa.array(part[name], from_pandas=True) for name in columns})
+            pa.table(
+                {
+                    name: pa.array(part[name], kinds.get(name, pa.float64()), from_pandas=True)
+                    for name in columns
+                }
+            )
             for part in parts
         )
 

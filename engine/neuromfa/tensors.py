@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -28,14 +29,31 @@ _READABLE = {
 _PACKED_BITS = {"float4_e2m1fn": 4, "float6_e2m3fn": 6, "float6_e3m2fn": 6}
 
 
-def array_dtype(name: str) -> np.dtype | None:
+def array_dtype(name: str) -> np.dtype[Any] | None:
     """Return the NumPy type of that name, or None if its values are packed or it is unknown."""
     return _READABLE.get(name)
+
+
+def is_packed(dtype: str) -> bool:
+    """Whether several values share a byte."""
+    return dtype in _PACKED_BITS
 
 
 def bits(dtype: str) -> int:
     """Return the stored bits per value of a type."""
     return _PACKED_BITS.get(dtype) or 8 * _READABLE[dtype].itemsize
+
+
+def leading_axes(shape: tuple[int, ...], cols: int) -> int | None:
+    """Count the axes that make the rows of the 2-D view with so many columns; None: no such view.
+
+    A weight [out, in] has one for cols = in; a convolution [out, in, *k] one for in * prod(k); a
+    stack of matrices [experts, out, in] two for cols = in.
+    """
+    for axis in range(max(len(shape) - 1, 0), -1, -1):
+        if math.prod(shape[axis:]) == cols:
+            return axis
+    return len(shape) if cols == 1 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +94,11 @@ class TensorRef:
     def nbytes(self) -> int:
         """Stored bytes."""
         return self.size * bits(self.dtype) // 8
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes per value, rounded up for packed types."""
+        return -(-bits(self.dtype) // 8)
 
 
 @dataclass(frozen=True, slots=True)
