@@ -75,11 +75,11 @@ class PeakMemory(threading.Thread):
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self.private = self.mapped = 0
-        self._stop = threading.Event()
+        self._ended = threading.Event()
 
     def run(self) -> None:
         """Sample every few milliseconds."""
-        while not self._stop.wait(0.005):
+        while not self._ended.wait(0.005):
             fields = dict(
                 line.split(":", 1)
                 for line in Path("/proc/self/status").read_text().splitlines()
@@ -91,7 +91,7 @@ class PeakMemory(threading.Thread):
 
     def stop(self) -> None:
         """End the sampling."""
-        self._stop.set()
+        self._ended.set()
         self.join()
 
 

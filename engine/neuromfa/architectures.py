@@ -190,8 +190,9 @@ def load_registry(extra: Path | None = None) -> Registry:
     outline = {"data": data, "parts": parts}
     if extra is not None:
         added = _read(extra)
-        if unknown := set(added) - {"part", "family"}:
-            raise BadInputError(f"{extra}: {sorted(unknown)[0]}: must be part or family")
+        for key, table in added.items():
+            if key not in ("part", "family") or not isinstance(table, Mapping):
+                raise BadInputError(f"{extra}: {key}: must be tables [part.NAME] or [family.NAME]")
         parts |= added.get("part", {})
         for name, entry in added.get("family", {}).items():
             families[name] = _family(name, entry, source=str(extra), **outline)
@@ -258,7 +259,12 @@ def _build(
 
 
 def _index(
-    entry: Mapping[str, Any], use: list[str], parts: Any, *, names: Mapping[str, str], stack: str = ""
+    entry: Mapping[str, Any],
+    use: list[str],
+    parts: Any,
+    *,
+    names: Mapping[str, str],
+    stack: str = "",
 ) -> Index:
     """Index the rows of the parts used and then an entry's own, which take precedence."""
     blocks = entry.get("blocks", [])
@@ -275,16 +281,17 @@ def _check(entry: Mapping[str, Any], data: Mapping[str, Any], parts: Mapping[str
         raise ValueError("must be a table")
     if unknown := set(entry) - _KEYS:
         raise ValueError(f"{min(unknown)}: must be one of {', '.join(sorted(_KEYS))}")
-    for key in ("model_types", "roots", "use", "towers"):
-        value = entry.get(key, [])
+    blocks = entry.get("blocks", [])
+    lists = {key: entry.get(key, []) for key in ("model_types", "roots", "use", "towers")}
+    lists |= blocks if isinstance(blocks, Mapping) else {"blocks": blocks}
+    for key, value in lists.items():
         if not (isinstance(value, list) and all(isinstance(v, str) for v in value)):
-            raise ValueError(f"{key}: must be a list of words")
+            raise ValueError(f"{key or 'blocks'}: must be a list of words")
     for key, known in (("use", parts), ("towers", data["tower"])):
         if missing := [v for v in entry.get(key, []) if v not in known]:
             raise ValueError(f"{key}: no {missing[0]} among {', '.join(sorted(known))}")
-    blocks = entry.get("blocks", [])
     for prefix in itertools.chain(*blocks.values()) if isinstance(blocks, Mapping) else blocks:
-        if "{block}" not in str(prefix) or not str(prefix).endswith("."):
+        if "{block}" not in prefix or not prefix.endswith("."):
             raise ValueError(f"blocks: {prefix!r} must contain {{block}} and end with a dot")
     if "block" in entry and not blocks:
         raise ValueError("block: needs blocks, the prefixes of the numbered blocks")

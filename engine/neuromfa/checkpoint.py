@@ -13,16 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy.typing as npt
 import xxhash
 
-from neuromfa.directory import (
-    INDICES,
-    PICKLES,
-    WeightFiles,
-    find_weights,
-    from_index,
-    merge,
-    refuse_format,
-    refuse_pickle,
-)
+from neuromfa.directory import WeightFiles, find_weights, given_file, is_directory, merge
 from neuromfa.errors import BadInputError, UnsupportedError, UsageError
 from neuromfa.hub import cache_directory, fetch_snapshot, find_snapshot, parse_hub_name
 from neuromfa.mapped_files import MappedFiles
@@ -230,7 +221,7 @@ def _open_named(source: str, revision: str | None, *, allow_pickle: bool) -> Che
     if os.path.lexists(path):
         if revision is not None:
             raise UsageError(f"{path}: is a path, which has no revision {revision}; leave it out")
-        if path.is_dir():
+        if is_directory(path):
             weights = find_weights(path, allow_pickle=allow_pickle, way_out=_AGAIN)
             return _open_files(weights, path, source=source)
         return _open_file(path, source=source, allow_pickle=allow_pickle)
@@ -247,14 +238,7 @@ def _open_file(path: Path, *, source: str, allow_pickle: bool) -> Checkpoint:
     file_size(path)
     if path.suffix == ".npy":
         return _open_npy(path, source=source)
-    if path.name.endswith(INDICES):
-        weights = from_index(path, way_out=_AGAIN)
-    elif path.suffix in (".safetensors", *PICKLES):
-        weights = WeightFiles((path,), pickled=path.suffix in PICKLES)
-    else:
-        raise refuse_format(path)
-    if weights.pickled and not allow_pickle:
-        raise refuse_pickle(path)
+    weights = given_file(path, allow_pickle=allow_pickle, way_out=_AGAIN)
     return _open_files(weights, path.parent, source=source)
 
 
@@ -263,7 +247,7 @@ def _open_files(
 ) -> Checkpoint:
     sizes = {path: file_size(path) for path in weights.files}
     config = directory / "config.json"
-    rest = {
+    rest: dict[str, Any] = {
         "source": source,
         "commit": commit,
         "config": read_object(config, repeated_keys=True) if os.path.lexists(config) else {},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -50,20 +51,12 @@ class WeightFiles:
     warnings: tuple[str, ...] = ()
 
 
-def refuse_format(path: Path) -> UnsupportedError:
-    """Say that a file has a format which is not read."""
-    return UnsupportedError(
-        f"{path}: {path.suffix or 'a file without suffix'} is not a format that is read; "
-        "convert it to safetensors"
-    )
-
-
-def refuse_pickle(path: Path) -> UnsupportedError:
-    """Say that a pickle is not read unless it is allowed."""
-    return UnsupportedError(
-        f"{path}: is a pickle, which can run code when it is loaded; convert it to safetensors, "
-        "or if you trust it: --allow-pickle"
-    )
+def is_directory(path: Path) -> bool:
+    """Whether a path is a directory; `BadInputError` if the system will not say."""
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise unreadable(path, error) from None
 
 
 def find_weights(directory: Path, *, allow_pickle: bool, way_out: str) -> WeightFiles:
@@ -92,26 +85,32 @@ def find_weights(directory: Path, *, allow_pickle: bool, way_out: str) -> Weight
         return _choose(directory, names, ".safetensors", way_out)
     pickles = [n for n in names if _holds_weights(n, ".bin") or n.endswith(INDICES[1])]
     if pickles and not allow_pickle:
-        raise refuse_pickle(directory / pickles[0])
+        raise _refuse_pickle(directory / pickles[0])
     if pickles:
         return _choose(directory, names, ".bin", way_out)
     raise _no_weights(directory, names, way_out)
 
 
-def from_index(index_file: Path, *, way_out: str) -> WeightFiles:
-    """Take the files that an index names; what else lies beside them is not read, and said so.
+def given_file(path: Path, *, allow_pickle: bool, way_out: str) -> WeightFiles:
+    """Read one existing file, or the files of an index; the errors are those of `find_weights`."""
+    is_index = path.name.endswith(INDICES)
+    pickled = path.name.endswith((*PICKLES, INDICES[1]))
+    if not (is_index or pickled or path.suffix == ".safetensors"):
+        raise _refuse_format(path)
+    if pickled and not allow_pickle:
+        raise _refuse_pickle(path)
+    return _from_index(path, way_out) if is_index else WeightFiles((path,), pickled=pickled)
 
-    Raises
-    ------
-    BadInputError
-        If it is not an index, a file it names is missing, or it leads outside its directory.
-    """
+
+def _from_index(index_file: Path, way_out: str) -> WeightFiles:
+    """Take the files that an index names; what else lies beside them is not read, and said so."""
     directory = index_file.parent
     suffix = _suffix_of_index(index_file.name)
     index = _read_index(index_file, suffix, way_out)
     files = tuple(sorted(set(index.values())))
     beside = (name for name in _names(directory) if _holds_weights(name, suffix))
-    warnings = _unread(directory, beside, {path.name for path in files})
+    named = {path.relative_to(directory).as_posix() for path in files}
+    warnings = _unread(directory, beside, named)
     return WeightFiles(files, index, index_file, suffix == ".bin", warnings)
 
 
@@ -129,7 +128,7 @@ def _choose(directory: Path, names: list[str], suffix: str, way_out: str) -> Wei
                 "give one of them"
             )
         chosen_index = main if main in indices else indices[0]
-        return from_index(directory / chosen_index, way_out=way_out)
+        return _from_index(directory / chosen_index, way_out)
     else:
         # The original files of Mistral and Llama hold the same weights under other names.
         converted = any(name.startswith(stem) for name in there)
@@ -173,18 +172,20 @@ def _read_index(index_file: Path, suffix: str, way_out: str) -> dict[str, Path]:
     paths = {}
     for name in sorted(set(weight_map.values())):
         place = PurePosixPath(name)
-        if place.is_absolute() or ".." in place.parts or not name.isprintable():
+        if place.is_absolute() or ".." in place.parts:
             raise BadInputError(
                 f"{index_file}: names the file {shown(name)} outside its directory; "
                 "do not use this checkpoint"
             )
-        if not name.endswith(suffix):
+        if not (name.endswith(suffix) and name.isprintable()):
             raise BadInputError(
                 f"{index_file}: names the file {shown(name)}, not a {suffix} file; {way_out}"
             )
         paths[name] = path = index_file.parent / place
-        if not path.exists() and not path.is_symlink():
+        if not os.path.lexists(path):
             raise BadInputError(f"{index_file}: names {name}, which is not there; {way_out}")
+        if path.is_symlink() and not path.exists():
+            raise BadInputError(f"{index_file}: names {name}, a broken link; {way_out}")
         file_size(path)
     return {tensor: paths[name] for tensor, name in weight_map.items()}
 
@@ -205,10 +206,24 @@ def _check_series(directory: Path, names: Iterable[str], way_out: str) -> None:
             )
 
 
+def _refuse_format(path: Path) -> UnsupportedError:
+    return UnsupportedError(
+        f"{path}: {path.suffix or 'a file without suffix'} is not a format that is read; "
+        "convert it to safetensors"
+    )
+
+
+def _refuse_pickle(path: Path) -> UnsupportedError:
+    return UnsupportedError(
+        f"{path}: is a pickle, which can run code when it is loaded; convert it to safetensors, "
+        "or if you trust it: --allow-pickle"
+    )
+
+
 def _no_weights(directory: Path, names: list[str], way_out: str) -> Exception:
     for name in names:
         if name.endswith(_OTHER_FORMATS):
-            return refuse_format(directory / name)
+            return _refuse_format(directory / name)
     single = [name for name in names if name.endswith((*PICKLES, ".npy"))]
     below = [name for name in names if any((directory / name).glob("*.safetensors"))]
     if single and not all(map(_NO_WEIGHTS.match, single)):
@@ -262,6 +277,6 @@ def merge(
 def _outside_index(path: Path, extra: list[str], home: Mapping[str, Path], index_file: Path) -> str:
     read = sum(home[tensor] == path for tensor in extra)
     return (
-        f"{path}: {len(extra)} tensors are not placed here by {index_file.name}, such as "
+        f"{path}: {index_file.name} does not place {len(extra)} of its tensors there, such as "
         f"{shown(extra[0])}; read all the same: {read}, read from another file: {len(extra) - read}"
     )

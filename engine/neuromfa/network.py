@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -111,26 +111,29 @@ def classify(
     refuse_quantised(tensors, config, registry)
     placing = Placing(tensors, protocol, config, kinds, aliases, registry)
     family, notes = recognise(placing)
-    placed = replace(placing, family=family).place()
+    placing = replace(placing, family=family)
+    placed = placing.place()
     if not placed.places:
         raise _nothing(tensors, placed.excluded)
     if strict and placed.unknown:
-        raise _unknown(tensors, placed.unknown)
+        raise _unknown(tensors, sorted(placed.unknown))
     layers = form_layers(placed.places, protocol.experts)
-    unknown = frozenset(placed.unknown)
+    generic = frozenset(placed.unknown)
+    used = dict.fromkeys(name for layer in layers for name in layer.tensors)
+    unknown = tuple(name for name in used if name in generic)
     return Network(
-        family.name if family else "generic",
+        placing.family_name,
         tuple(layers),
         Coverage(
-            tuple(name for layer in layers for name in layer.tensors if name not in unknown),
+            tuple(name for name in used if name not in generic),
             {name: placed.excluded[name] for name in sorted(placed.excluded)},
-            tuple(name for layer in layers for name in layer.tensors if name in unknown),
+            unknown,
         ),
-        (*notes, *placed.notes, *_unknown_note(placed.unknown), *_width_notes(layers, registry)),
+        (*notes, *placed.notes, *_unknown_note(unknown), *_width_notes(layers, registry)),
     )
 
 
-def _names(names: list[str]) -> str:
+def _names(names: Sequence[str]) -> str:
     shown = ", ".join(names[:3])
     return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
 
@@ -151,7 +154,7 @@ def _unknown(tensors: Mapping[str, TensorRef], unknown: list[str]) -> Unsupporte
     )
 
 
-def _unknown_note(unknown: list[str]) -> list[str]:
+def _unknown_note(unknown: Sequence[str]) -> list[str]:
     if not unknown:
         return []
     what = "matrix is a layer" if len(unknown) == 1 else "matrices are each a layer"

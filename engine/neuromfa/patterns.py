@@ -71,6 +71,9 @@ def collect(
 
     `stacks` has the prefixes of the numbered blocks; `stack` is that of rows outside them.
     """
+    for key in ("block", "model"):
+        if not isinstance(table, Mapping) or not isinstance(table.get(key, {}), Mapping):
+            raise ValueError(f"{key}: must be a table of tensor names")
     new: Index = {}
     for pattern, entry in table.get("block", {}).items():
         row = _row(pattern, entry, names)
@@ -115,6 +118,12 @@ def _row(pattern: str, entry: Any, names: Mapping[str, str]) -> Row:
         raise ValueError(f"{pattern}: must be a role, or a table with a role")
     if unknown := set(options) - _OPTIONS:
         raise ValueError(f"{pattern}: {min(unknown)}: must be one of {', '.join(sorted(_OPTIONS))}")
+    if wrong := [
+        k for k, v in options.items() if not isinstance(v, bool if k == "shared" else str)
+    ]:
+        raise ValueError(
+            f"{pattern}: {wrong[0]}: must be {'true' if wrong[0] == 'shared' else 'a word'}"
+        )
     if wrong := [p for p in pattern.split(".") if "{" in p and p not in _PLACEHOLDERS]:
         raise ValueError(f"{pattern}: {wrong[0]}: must be one of {', '.join(_PLACEHOLDERS)}")
     form = "each" if "{expert}" in pattern else "matrix"

@@ -141,9 +141,9 @@ class Placing:
 
     @cached_property
     def _is_model(self) -> bool:
-        """Whether names are those of a model: a known one, a module's, or with numbered blocks."""
+        """Whether names are those of a model: of a known family, or with numbered blocks."""
         numbered = (re.search(r"(^|\.)\d+\.", name) for name in self.tensors)
-        return bool(self.family or self.kinds or any(numbered))
+        return self.family is not None or any(numbered)
 
     def _owners(self) -> dict[str, str]:
         """For tied tensors, the name that says what the shared storage is; "" for the others."""

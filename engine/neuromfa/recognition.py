@@ -33,12 +33,17 @@ def refuse_quantised(
     formats = [(name, pattern) for name, ps in registry.quantised.items() for pattern in ps]
     for ref in _samples(tensors).values():
         for name, pattern in formats:
-            if fnmatchcase(ref.name, pattern) and not ref.name.endswith("norm.weight"):
+            if fnmatchcase(ref.name, pattern):
                 raise _unsupported(ref, name)
+        if (
+            ref.dtype.startswith("float8")
+            and f"{ref.name.removesuffix('.weight')}.scale" in tensors
+        ):
+            raise _unsupported(ref, "FP8 with scales")
     text = config.get("text_config")
     for part in (config, text if isinstance(text, Mapping) else {}):
-        if isinstance(entry := part.get("quantization_config"), Mapping) and tensors:
-            method = entry.get("quant_method") or "unnamed"
+        if tensors and isinstance(entry := part.get("quantization_config"), Mapping) and entry:
+            method = entry.get("quant_method") or "an unnamed format"
             raise _unsupported(next(iter(tensors.values())), f"{method} (quantization_config)")
 
 

@@ -95,11 +95,6 @@ class TensorRef:
         """Stored bytes."""
         return self.size * bits(self.dtype) // 8
 
-    @property
-    def itemsize(self) -> int:
-        """Bytes per value, rounded up for packed types."""
-        return -(-bits(self.dtype) // 8)
-
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:

@@ -1,13 +1,13 @@
 """Neighbour counts on the CPU (definitions, section 2).
 
-A worker owns a strip of neurons and keeps their counters, two bytes each, in its nearest cache
-while it walks through the edges. A stored code becomes a bin by a table: all codes for 8 and 16
-bits; for 32 and 64 bits cells of equal leading bits, each with at most one boundary inside. The
-floor is one table load, one counter load and one store for each weight.
+A thread owns some neurons and keeps their hits, two bytes each, in its nearest cache while the
+edges pass by, then adds them to the counts. The floor is one load of the code, one of its bin, and
+one load and store of a hit for each weight.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -15,182 +15,85 @@ import numpy as np
 import numpy.typing as npt
 
 from neuromfa_kernels.answers import NeighbourCounts
-from neuromfa_kernels.cpu_jit import kernel, prefetch
+from neuromfa_kernels.cpu_hits import CELL_SHIFT, hit_8, hit_16, hit_32, hit_64
+from neuromfa_kernels.cpu_jit import kernel
 from neuromfa_kernels.cpu_threads import spread, usable_threads
 from neuromfa_kernels.radius import FIRST_RADIUS, NEAR, NEAREST, NONFINITE, RadiusTable
 
-COUNTER_BYTES = 40 << 10
-"""Counters of one strip: most of a first-level cache."""
+HIT_BYTES = 40 << 10
+"""Hits of one strip: most of a first-level cache."""
 MOST_ROWS = 65_535
-"""Edges counted before two-byte counters are emptied."""
-AHEAD = 8
-"""Rows asked for in advance: memory answers while these are counted."""
+"""Edges of a neuron that 16 bits can count."""
+PIECES = 8
+"""Hits kept apart for one neuron in a row, so that equal neighbours do not wait for each other."""
 SMALL = 1 << 18
 """Below so many weights a second thread costs more than it brings."""
 NEURONS = 256
 """Neurons counted by one thread at a time."""
-INTERLEAVED = 4
-"""Counters of a neuron in a row, used in turn, so that equal neighbours do not wait."""
+SMALLEST_CELL = {4: 11, 8: 43}
+"""Bits of a code that tell nothing about its cell: bounds the size of a table of cells."""
 
 
-@lru_cache(maxsize=32)
-def _code_bins(table: RadiusTable) -> npt.NDArray[np.uint16]:
-    """Bin of every code, sign included, of an 8-bit or 16-bit type."""
-    half = 1 << (8 * table.dtype.itemsize - 1)
-    bins = table.bins(np.arange(half, dtype=np.uint64))
-    return np.concatenate([bins, bins])
+@lru_cache(maxsize=64)
+def _lookup(table: RadiusTable) -> tuple[Any, npt.NDArray[np.uint16], int]:
+    """What the inner loop needs to find a slot, the bin of each slot, and the number of slots."""
+    size = table.dtype.itemsize
+    identity = np.arange(table.n_bins, dtype=np.uint16)
+    slots = -(-table.n_bins // 8) * 8
+    if size == 1:
+        return 0, table.bins(np.arange(128)), 128
+    if size == 2:
+        half = table.bins(np.arange(1 << 15)).astype(np.min_scalar_type(table.n_bins))
+        return np.concatenate([half, half]), identity, slots
+    return _cells(table, size), identity, slots
 
 
-@lru_cache(maxsize=32)
-def _cells(table: RadiusTable) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint64], int, int]:
-    """For wide types: bin and boundary by cell, the shift to a cell, and the first cell.
+def _cells(table: RadiusTable, size: int) -> tuple[int, npt.NDArray[np.uint64], Any]:
+    """Cells of codes with equal high bits, with the bin at the start and the bound inside, if any.
 
-    A code a in cell k has the bin ``low[k] - (a >= bound[k])``. Cell 0 holds all smaller codes.
+    A cell with several bounds is marked by a bin that does not exist.
     """
     edges = np.unique(table.bounds)
-    # The boundary at 1 tells zero from what is above the range and stands in cell 0; the one at
-    # infinity stands in the last cell, which starts at 2.0 and holds all that is larger.
-    infinite = edges[-1]
-    inner = edges[(edges > 1) & (edges < infinite)]
-    shift = int(np.diff(inner).min()).bit_length() - 1
-    first = (int(inner[0]) >> shift) - 1
-    n = (int(inner[-1]) >> shift) - first + 1
-    starts = (np.arange(n, dtype=np.uint64) + np.uint64(first)) << np.uint64(shift)
-    starts[0] = 0
-    low = table.bins(starts)
-    bound = np.full(n, np.iinfo(np.uint64).max, np.uint64)
-    bound[0] = 1
-    own = (inner >> np.uint64(shift)).astype(np.int64) - first
-    at_start = starts[own] == inner
-    bound[own[~at_start]] = inner[~at_start]
-    bound[-1] = infinite
-    return low, bound, shift, first
+    gap = int(np.diff(edges[edges > 1]).min())
+    shift = np.uint64(max(gap.bit_length() - 1, SMALLEST_CELL[size]))
+    top = np.uint64((1 << (8 * size - 1)) - 1)
+    starts = np.arange(int(top >> shift) + 1, dtype=np.uint64) << shift
+    low = table.bins(starts).astype(np.uint64)
+    inside = edges[(edges & ((np.uint64(1) << shift) - np.uint64(1)) != 0) & (edges <= top)]
+    bound = np.full(len(starts), top + np.uint64(1))
+    own, how_many = np.unique(inside >> shift, return_counts=True)
+    bound[(inside >> shift).astype(np.intp)] = inside
+    marked = own[how_many > 1].astype(np.intp)
+    low[marked], bound[marked] = np.uint64(len(table.bounds) + 1), top + np.uint64(1)
+    if size == 4:  # both in one word: a borrow from the bin is the comparison
+        words = (low << np.uint64(CELL_SHIFT)) + (bound - np.uint64(1))
+    else:
+        words = np.stack([low, bound], axis=1).reshape(-1)
+    return int(shift), words, table.bounds
 
 
 @kernel
-def _flush(h, stride, width, first, counts, near, totals):  # type: ignore[no-untyped-def]
-    """Add a strip's counters to the results and empty them."""
+def _empty(hits: Any, slots: Any, bins: Any, place: Any, out: Any) -> None:
+    """Add the hits of a strip to the counts, and clear them."""
+    first, step, n = place
+    counts, near, totals = out
     n_radii = counts.shape[1]
-    for j in range(width):
-        base = j * stride
-        for r in range(n_radii):
-            counts[first + j, r] += np.uint32(h[base + r + FIRST_RADIUS])
-        near[0, first + j] += np.uint32(h[base + NEAREST])
-        near[1, first + j] += np.uint32(h[base + NEAR])
-        totals[0] += np.int64(h[base + NEAREST]) + np.int64(h[base + NEAR])
-        totals[1] += np.int64(h[base + n_radii + FIRST_RADIUS])
-        totals[2] += np.int64(h[base + n_radii + FIRST_RADIUS + 1])
-        totals[3] += np.int64(h[base + NONFINITE])
-    h[:] = 0
-
-
-@kernel
-def _columns_by_code(codes, address, lut, stride, strip, counts, near, totals):  # type: ignore[no-untyped-def]  # noqa: PLR0913, PLR0917, E501
-    """Neurons are columns of `codes` [edges, neurons]; `lut` gives the bin of each code."""
-    edges, neurons = codes.shape
-    h = np.zeros(strip * stride, np.uint16)
-    one = np.uint16(1)
-    s = np.uint64(stride)
-    for c0 in range(0, neurons, strip):
-        width = min(strip, neurons - c0)
-        lines = (width * codes.itemsize + 63) // 64
-        for r0 in range(0, edges, MOST_ROWS):
-            for r in range(r0, min(edges, r0 + MOST_ROWS)):
-                if r + AHEAD < edges:
-                    ahead = address + (r + AHEAD) * codes.strides[0] + c0 * codes.strides[1]
-                    for line in range(lines):
-                        prefetch(np.uint64(ahead + 64 * line))
-                base = np.uint64(0)
-                for j in range(0, width - 3, 4):
-                    c = c0 + j
-                    a = np.uint64(lut[codes[r, c]])
-                    b = np.uint64(lut[codes[r, c + 1]])
-                    d = np.uint64(lut[codes[r, c + 2]])
-                    e = np.uint64(lut[codes[r, c + 3]])
-                    h[base + a] += one
-                    h[base + s + b] += one
-                    h[base + s + s + d] += one
-                    h[base + s + s + s + e] += one
-                    base += np.uint64(4) * s
-                for j in range(width - width % 4, width):
-                    h[base + np.uint64(lut[codes[r, c0 + j]])] += one
-                    base += s
-            _flush(h, stride, width, c0, counts, near, totals)
-
-
-@kernel
-def _columns_by_cell(codes, address, low, bound, place, stride, strip, counts, near, totals):  # type: ignore[no-untyped-def]  # noqa: PLR0913, PLR0917, E501
-    """The same for wide types: `place` is (mask without sign, shift to a cell, first cell)."""
-    edges, neurons = codes.shape
-    h = np.zeros(strip * stride, np.uint16)
-    one = np.uint16(1)
-    s = np.uint64(stride)
-    mask, shift, first = place
-    last = np.uint64(len(low) - 1)
-    for c0 in range(0, neurons, strip):
-        width = min(strip, neurons - c0)
-        lines = (width * codes.itemsize + 63) // 64
-        for r0 in range(0, edges, MOST_ROWS):
-            for r in range(r0, min(edges, r0 + MOST_ROWS)):
-                if r + AHEAD < edges:
-                    ahead = address + (r + AHEAD) * codes.strides[0] + c0 * codes.strides[1]
-                    for line in range(lines):
-                        prefetch(np.uint64(ahead + 64 * line))
-                base = np.uint64(0)
-                for j in range(width):
-                    code = np.uint64(codes[r, c0 + j]) & mask
-                    cell = max(code >> shift, first) - first
-                    k = min(cell, last)
-                    h[base + np.uint64(low[k]) - np.uint64(code >= bound[k])] += one
-                    base += s
-            _flush(h, stride, width, c0, counts, near, totals)
-
-
-@kernel
-def _rows_by_code(codes, lut, stride, counts, near, totals):  # type: ignore[no-untyped-def]  # noqa: PLR0913, PLR0917
-    """Neurons are rows of `codes` [neurons, edges]."""
-    neurons, edges = codes.shape
-    h = np.zeros(INTERLEAVED * stride, np.uint16)
-    one = np.uint16(1)
-    s = np.uint64(stride)
-    most = MOST_ROWS - MOST_ROWS % INTERLEAVED
-    for i in range(neurons):
-        for c0 in range(0, edges, most):
-            c1 = min(edges, c0 + most)
-            for c in range(c0, c1 - 3, 4):
-                h[np.uint64(lut[codes[i, c]])] += one
-                h[s + np.uint64(lut[codes[i, c + 1]])] += one
-                h[s + s + np.uint64(lut[codes[i, c + 2]])] += one
-                h[s + s + s + np.uint64(lut[codes[i, c + 3]])] += one
-            for c in range(c1 - (c1 - c0) % 4, c1):
-                h[np.uint64(lut[codes[i, c]])] += one
-            for k in range(1, INTERLEAVED):
-                for b in range(stride):
-                    h[b] += h[k * stride + b]
-            _flush(h, stride, 1, i, counts, near, totals)
-
-
-@kernel
-def _rows_by_cell(codes, low, bound, place, stride, counts, near, totals):  # type: ignore[no-untyped-def]  # noqa: PLR0913, PLR0917, E501
-    """The same for wide types."""
-    neurons, edges = codes.shape
-    h = np.zeros(INTERLEAVED * stride, np.uint16)
-    one = np.uint16(1)
-    s = np.uint64(stride)
-    mask, shift, first = place
-    last = np.uint64(len(low) - 1)
-    for i in range(neurons):
-        for c0 in range(0, edges, MOST_ROWS):
-            for c in range(c0, min(edges, c0 + MOST_ROWS)):
-                code = np.uint64(codes[i, c]) & mask
-                cell = max(code >> shift, first) - first
-                k = min(cell, last)
-                bin_ = np.uint64(low[k]) - np.uint64(code >= bound[k])
-                h[np.uint64(c % INTERLEAVED) * s + bin_] += one
-            for k in range(1, INTERLEAVED):
-                for b in range(stride):
-                    h[b] += h[k * stride + b]
-            _flush(h, stride, 1, i, counts, near, totals)
+    for j in range(n):
+        neuron = first + j * step
+        for slot in range(len(bins)):
+            found = hits[j * slots + slot]
+            if found:
+                b = bins[slot]
+                if FIRST_RADIUS <= b < n_radii + FIRST_RADIUS:
+                    counts[neuron, b - FIRST_RADIUS] += np.uint32(found)
+                elif b == NEAREST or b == NEAR:
+                    near[b - NEAREST, neuron] += np.uint32(found)
+                    totals[0] += found
+                elif b == NONFINITE:
+                    totals[3] += found
+                else:
+                    totals[b - n_radii - FIRST_RADIUS + 1] += found
+    hits[: n * slots] = 0
 
 
 def add_neighbours(
@@ -201,54 +104,92 @@ def add_neighbours(
     out: NeighbourCounts,
     threads: int | None = None,
 ) -> None:
-    """Add the edges in `weights` to `out`, some neurons at a time."""
-    codes = weights.view(np.dtype(f"u{table.dtype.itemsize}"))
-    codes = codes if neuron_axis == 1 else codes.T
-    workers = usable_threads(threads) if codes.size > SMALL else 1
-    neurons = codes.shape[1]
+    """Add the edges in `weights` to `out`; the door has checked the arguments."""
+    matrix = weights if neuron_axis == 1 else weights.T  # [edges, neurons]
+    if not matrix.size:
+        return
+    workers = usable_threads(threads) if matrix.size > SMALL else 1
+    neurons = matrix.shape[1]
     step = neurons if workers == 1 else NEURONS
-    counts = out.counts.T
 
     def some(start: int) -> npt.NDArray[np.int64]:
         part = slice(start, start + step)
-        return _count(codes[:, part], table, counts[part], out.near[:, part])
+        return _count(matrix[:, part], table, out.counts.T[part], out.near[:, part])
 
-    if codes.size:
-        for dropped in spread(some, range(0, neurons, step), workers):
-            out.dropped[:] += dropped
+    for dropped in spread(some, range(0, neurons, step), workers):
+        out.dropped[:] += dropped
 
 
 def _count(
-    codes: npt.NDArray[Any],
+    matrix: npt.NDArray[Any],
     table: RadiusTable,
     counts: npt.NDArray[np.uint32],
     near: npt.NDArray[np.uint32],
 ) -> npt.NDArray[np.int64]:
-    """Add the edges of some neurons, in one thread; weights below, above, zero, not finite.
-
-    `codes` [edges, neurons] are the bits of the weights, with any strides; `counts` is
-    [neurons, n_radii], `near` [2, neurons].
-    """
+    """Count some neurons in one thread; weights below the range, above it, zero, not finite."""
+    size = table.dtype.itemsize
+    hit = {1: hit_8, 2: hit_16, 4: hit_32, 8: hit_64}[size]
+    lookup, bins, slots = _lookup(table)
+    address = matrix.__array_interface__["data"][0]
+    down, across = matrix.strides
+    edges, neurons = matrix.shape
     totals = np.zeros(4, np.int64)
-    # one type of array for the compiler, whether it came from a mapped file or not
-    codes = codes.view()
-    codes.setflags(write=False)
-    stride = -(-table.n_bins // 8) * 8
-    strip = max(8, COUNTER_BYTES // (2 * stride) // 8 * 8)
-    in_columns = abs(codes.strides[1]) <= abs(codes.strides[0])
-    bits = 8 * table.dtype.itemsize
-    if bits <= 16:
-        lut = _code_bins(table)
-        if in_columns:
-            _columns_by_code(codes, codes.ctypes.data, lut, stride, strip, counts, near, totals)
-        else:
-            _rows_by_code(codes.T, lut, stride, counts, near, totals)
+    out = (counts, near, totals)
+    if abs(across) <= abs(down):
+        strip = min(neurons, max(8, HIT_BYTES // (2 * slots)))
+        hits = np.zeros(strip * slots, np.uint16)
+        for first in range(0, neurons, strip):
+            n = min(strip, neurons - first)
+            for row in range(0, edges, MOST_ROWS):
+                start = address + row * down + first * across
+                shape = (min(MOST_ROWS, edges - row), n, slots)
+                hit((start, down, across), shape, lookup, hits)
+                _empty(hits, slots, bins, (first, 1, n), out)
         return totals
-    low, bound, shift, first = _cells(table)
-    place = (np.uint64((1 << (bits - 1)) - 1), np.uint64(shift), np.uint64(first))
-    if in_columns:
-        address = codes.ctypes.data
-        _columns_by_cell(codes, address, low, bound, place, stride, strip, counts, near, totals)
-    else:
-        _rows_by_cell(codes.T, low, bound, place, stride, counts, near, totals)
+    rows = _rows(hit)
+    rows((address, down, across), (edges, neurons, slots), (lookup, bins), out)
     return totals
+
+
+@lru_cache(maxsize=4)
+def _rows(hit: Callable[..., None]) -> Callable[..., None]:
+    """The loop over neurons whose edges lie side by side, around one of the inner loops.
+
+    As a matrix of `PIECES` columns such edges are a strip; its hits are then added up.
+    """
+
+    @kernel
+    def rows(view: Any, shape: Any, found: Any, out: Any) -> None:
+        address, down, across = view
+        edges, neurons, slots = shape
+        lookup, bins = found
+        hits = np.zeros(PIECES * slots, np.uint16)
+        whole = edges - edges % PIECES
+        most = MOST_ROWS // PIECES
+        for neuron in range(neurons):
+            start = address + neuron * across
+            for edge in range(0, whole, PIECES * most):
+                n = min(most, (whole - edge) // PIECES)
+                at = (start + edge * down, PIECES * down, down)
+                hit(at, (n, PIECES, slots), lookup, hits)
+                if edge + n * PIECES < whole:
+                    _fold(hits, slots)
+                    _empty(hits, slots, bins, (neuron, 0, 1), out)
+            _fold(hits, slots)
+            _empty(hits, slots, bins, (neuron, 0, 1), out)
+            if whole < edges:
+                at = (start + whole * down, down, down)
+                hit(at, (1, edges - whole, slots), lookup, hits)
+                _fold(hits, slots)
+                _empty(hits, slots, bins, (neuron, 0, 1), out)
+
+    return rows
+
+
+@kernel
+def _fold(hits: Any, slots: Any) -> None:
+    """Add the pieces of a neuron to the first."""
+    for k in range(1, PIECES):
+        for slot in range(slots):
+            hits[slot] += hits[k * slots + slot]
+            hits[k * slots + slot] = 0

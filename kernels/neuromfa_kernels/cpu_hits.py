@@ -23,7 +23,6 @@ LINE = 64
 CELL_SHIFT = 32
 
 MASK_8 = U(0x7F7F7F7F7F7F7F7F)
-MASK_16 = U(0x7FFF7FFF7FFF7FFF)
 MASK_32 = U(0x7FFFFFFF)
 MASK_64 = U(0x7FFFFFFFFFFFFFFF)
 
@@ -37,7 +36,7 @@ def _fetch(address: Any, row_step: Any, size: Any) -> None:
 
 
 @kernel
-def hit_8(view: Any, shape: Any, hits: Any) -> None:
+def hit_8(view: Any, shape: Any, _codes: Any, hits: Any) -> None:
     """8-bit types: count the 128 codes themselves; the bins follow from them."""
     address, row_step, step = view
     rows, n, slots = shape
@@ -68,7 +67,7 @@ def hit_8(view: Any, shape: Any, hits: Any) -> None:
 
 @kernel
 def hit_16(view: Any, shape: Any, bins: Any, hits: Any) -> None:
-    """16-bit types: the bin of each of the 32,768 codes."""
+    """16-bit types: the bin of each of the 65,536 codes, sign included: nothing to mask."""
     address, row_step, step = view
     rows, n, slots = shape
     width = U(slots)
@@ -77,16 +76,17 @@ def hit_16(view: Any, shape: Any, bins: Any, hits: Any) -> None:
         if step == 2:
             _fetch(at, row_step, 2 * n)
             for _ in range(n >> 2):
-                x = load64(at) & MASK_16
-                hits[slot + U(bins[x & U(0xFFFF)])] += ONE
-                hits[slot + width + U(bins[(x >> U(16)) & U(0xFFFF)])] += ONE
-                hits[slot + U(2) * width + U(bins[(x >> U(32)) & U(0xFFFF)])] += ONE
-                hits[slot + U(3) * width + U(bins[x >> U(48)])] += ONE
+                a, b = U(bins[load16(at)]), U(bins[load16(at + 2)])
+                c, d = U(bins[load16(at + 4)]), U(bins[load16(at + 6)])
+                hits[slot + a] += ONE
+                hits[slot + width + b] += ONE
+                hits[slot + U(2) * width + c] += ONE
+                hits[slot + U(3) * width + d] += ONE
                 slot += U(4) * width
                 at += 8
             left = n & 3
         for _ in range(left):
-            hits[slot + U(bins[load16(at) & U(0x7FFF)])] += ONE
+            hits[slot + U(bins[load16(at)])] += ONE
             slot += width
             at += step
         address += row_step

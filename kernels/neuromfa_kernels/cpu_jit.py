@@ -1,4 +1,4 @@
-"""What numba lacks: prefetch, and a fused multiply-add.
+"""What numba lacks: unaligned loads from an address, prefetch, and a fused multiply-add.
 
 numba's cache does not see changes of functions imported from another file: after editing this
 file delete the ``__pycache__`` folders.
@@ -23,6 +23,26 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
         return njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:  # no place for the cache, e.g. a read-only installation without a home
         return njit(**_OPTIONS)(function)
+
+
+def _loader(bits: int) -> Any:
+    @intrinsic
+    def load(_context: Any, address: Any) -> Any:
+        """Return the unsigned integer stored at an address, aligned or not."""
+
+        def generate(_target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            integer = ir.IntType(bits)
+            pointer = builder.inttoptr(arguments[0], integer.as_pointer())
+            value = builder.load(pointer)
+            value.align = 1
+            return builder.zext(value, ir.IntType(64)) if bits < 64 else value
+
+        return types.uint64(address), generate
+
+    return load
+
+
+load8, load16, load32, load64 = _loader(8), _loader(16), _loader(32), _loader(64)
 
 
 @intrinsic
@@ -116,13 +136,3 @@ def add_products(  # noqa: PLR0917 - a numba intrinsic takes no keywords
         return target.get_dummy_value()
 
     return types.void(Z, Z_log, u, v, log_p, types.int64, types.int64), generate
-
-
-@intrinsic
-def fma(_context: Any, x: Any, y: Any, z: Any) -> Any:
-    """x * y + z with one rounding, whatever the compiler would contract by itself."""
-
-    def generate(_target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.fma(*arguments)
-
-    return types.float64(x, y, z), generate
