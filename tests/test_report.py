@@ -11,9 +11,7 @@ from neuromfa import ResourceError, UsageError, analyse, report
 @pytest.fixture(scope="module")
 def analysis():
     rng = np.random.default_rng(0)
-    return analyse(
-        {f"h.{b}.w": rng.normal(0, 0.05, (60, 30)).astype(np.float32) for b in range(3)}
-    )
+    return analyse({f"h.{b}.w": rng.normal(0, 0.05, (60, 30)).astype(np.float32) for b in range(3)})
 
 
 @pytest.mark.parametrize(

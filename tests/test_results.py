@@ -101,7 +101,7 @@ def test_what_is_no_record_is_refused_by_name(tmp_path, text):
 
 
 def test_missing_record():
-    with pytest.raises(BadInputError, match="nowhere.json: No such file"):
+    with pytest.raises(BadInputError, match=r"nowhere\.json: No such file"):
         read_analysis("nowhere.json")
 
 

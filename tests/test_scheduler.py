@@ -25,7 +25,9 @@ def network_of(*shapes):
             block=None,
             role="matrix",
             maps=(
-                Map(tensor=f"w{k}", start=0, stop=edges, cols=neurons, neuron_axis=1, first_neuron=0),
+                Map(
+                    tensor=f"w{k}", start=0, stop=edges, cols=neurons, neuron_axis=1, first_neuron=0
+                ),
             ),
         )
         for k, (edges, neurons) in enumerate(shapes)

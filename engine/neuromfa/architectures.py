@@ -136,7 +136,7 @@ class Registry:
         classes = [c for part in parts for c in part.get("architectures") or ()]
         stems = [re.sub(r"(For[A-Z]|LMHead|DoubleHeads|Model$).*", "", str(c)) for c in classes]
         for stem, family in itertools.product(stems, self.families.values()):
-            if stem.lower() in {t.lower().replace("_", "") for t in family.model_types}:
+            if stem.lower() in {re.sub("[_-]", "", t.lower()) for t in family.model_types}:
                 return family
         return None
 
@@ -235,7 +235,10 @@ def _build(
 ) -> Family:
     _check(entry, data, parts)
     names = {**data["roles"], **data["rules"]}
-    index = _index(entry, ["outside", *entry.get("use", [])], parts, names=names)
+    index = _index(entry, entry.get("use", []), parts, names=names)
+    if not any(row.role in data["roles"] for found in index.values() for _, _, row in found):
+        raise ValueError("no tensor is analysed; give a table `block` with roles")
+    index = _index({}, ["outside"], parts, names=names) | index
     towers: dict[str, str] = {}
     for tower in entry.get("towers", data["tower"]):
         inner = data["tower"][tower]
@@ -243,8 +246,6 @@ def _build(
         inside = _index(inner, inner["use"], parts, names=names, stack=tower)
         index |= {f"{tower}:{key}": found for key, found in inside.items()}
     rows = dict.fromkeys(row for found in index.values() for _, _, row in found)
-    if not any(row.role in data["roles"] for row in rows):
-        raise ValueError("no tensor is analysed; give a table `block` with roles")
     return Family(
         name,
         str(entry.get("title", name)),

@@ -99,8 +99,9 @@ def fit(
         asymmetry=curve.asymmetry,
         r2_min=float(np.fmin.reduce(r2)),
         concave=curve.concave,
-        jackknife=errors
-        and {
+        jackknife=None
+        if errors is None
+        else {
             "over": over,
             "parts": errors.parts,
             "tau_stderr": errors.tau_stderr[asked].tolist(),
@@ -143,7 +144,7 @@ class Totals:
         return self._fit("network", self.parts.values(), left_out.values(), over=over)
 
     def log_partition_function(self) -> Float64:
-        """Logarithms of Z_q(r) of the network, float64 of shape (n_q, m), at its moments and radii."""
+        """Logarithms of the network's Z_q(r), float64 [n_q, m], at its moments and radii."""
         sums = reduce(add, self.parts.values()).sums
         if not sums.counted:
             return np.zeros((len(self.protocol.q), 0))
@@ -154,7 +155,7 @@ class Totals:
         """Each block."""
         in_blocks = {part: m for part, m in self.parts.items() if part.block is not None}
         return tuple(
-            fit(str(block), measured, self.protocol, block=block)
+            fit(str(block), measured, self.protocol, block=str(block))
             for block, measured in _sum_by(in_blocks, lambda part: part.block).items()
         )
 

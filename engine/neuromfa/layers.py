@@ -233,7 +233,7 @@ def _expert_counts(groups: Mapping[str, list[Place]]) -> dict[str | None, int]:
 def _maps(place: Place, experts: int) -> Iterator[tuple[tuple[int, int], Map]]:
     """Maps of a tensor with their owners, each with its neuron 0 at index 0."""
     name, shape = place.ref.name, place.ref.shape
-    axis = 1 if place.orientation == "oi" else 0
+    axis = 1 if place.orientation == "oi" and place.form != "depthwise" else 0
     _check_shape(place, experts)
     if place.form == "stack":
         for e in range(shape[0]):

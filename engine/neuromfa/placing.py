@@ -173,6 +173,8 @@ class Placing:
         stacks = registry.stacks
         rank = stacks.index(match.stack) if match.stack in stacks else len(stacks)
         section = BLOCKS if block else AFTER if row.role == "head" else BEFORE
+        order = len(roles) if row.role == "head" else roles.index(row.role)
+        after = match.block == () and order > roles.index("mlp_hidden")  # what reads the last block
         orientation = row.orientation
         kind = ORIENTATION_OF_KIND.get(self.kinds.get(ref.name, ""), orientation)
         if kind != orientation and row.form in ("matrix", "each"):
@@ -184,10 +186,7 @@ class Placing:
             row.role,
             ".".join(filter(None, [block, row.role, row.label])),
             block,
-            (
-                *(section, rank, match.stack, match.block or ()),
-                *(len(roles) if row.role == "head" else roles.index(row.role), row.label),
-            ),
+            (*(section, rank, match.stack, after, match.block or (), order, row.label),),
             match.order,
             orientation,
             row.form,

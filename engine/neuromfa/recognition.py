@@ -77,8 +77,7 @@ def recognise(placing: Placing) -> tuple[Family | None, tuple[str, ...]]:
 
 
 def _knows_any(family: Family, placing: Placing) -> bool:
-    matches = map(family.match, _samples(placing.tensors))
-    return any(m and m.row.role in placing.registry.roles for m in matches)
+    return any(map(family.match, _samples(placing.tensors)))
 
 
 def _fitting(placing: Placing) -> list[Family]:

@@ -184,7 +184,7 @@ class Analysis:
                 f"analysis record: schema version {version}, this version reads {SCHEMA_VERSION}"
             )
         plain = {k: record[k] for k in ("protocol", "source", "architecture", "coverage")}
-        groups = {kind: tuple(map(Group.from_dict, record[kind])) for kind in KINDS}
+        groups: dict[str, Any] = {kind: tuple(map(Group.from_dict, record[kind])) for kind in KINDS}
         return cls(
             **plain,
             **groups,
@@ -222,7 +222,12 @@ class Analysis:
             raise ValueError(f"table {table!r}: can be groups, spectra or fractal_dimensions")
         # In Arrow and Parquet, as in JSON, what is undefined is null.
         columns = parts[0] if parts else {}
-        kinds = {"kind": pa.string(), "name": pa.string(), "block": pa.string(), "role": pa.string()}
+        kinds = {
+            "kind": pa.string(),
+            "name": pa.string(),
+            "block": pa.string(),
+            "role": pa.string(),
+        }
         kinds |= {"layer": pa.string(), "neuron": pa.int64()}
         return pa.concat_tables(
             pa.table(

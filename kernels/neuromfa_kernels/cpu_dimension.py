@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from neuromfa_kernels.answers import FractalDimension
 from neuromfa_kernels.cpu_jit import kernel
 from neuromfa_kernels.cpu_threads import spread
 from neuromfa_kernels.radius import ONE_RADIUS, TOO_FEW_EDGES
 
 PER_JOB = 512
-
-
-class Dimensions(NamedTuple):
-    """Slopes float64 [n], NaN where undefined, and why: uint8 [n]."""
-
-    values: npt.NDArray[np.float64]
-    reason: npt.NDArray[np.uint8]
 
 
 @kernel
@@ -72,10 +66,10 @@ def fractal_dimension(
     near: npt.NDArray[np.uint32],
     min_neighbours: int,
     threads: int,
-) -> Dimensions:
+) -> FractalDimension:
     """Slope of ln N_i(r) on ln r over each neuron's own radii; `counts` is [n, R]."""
     n, n_radii = counts.shape
-    out = Dimensions(np.empty(n), np.empty(n, np.uint8))
+    out = FractalDimension(np.empty(n), np.empty(n, np.uint8))
     settings = (min_neighbours, np.log(np.arange(1, n_radii + 1)))
 
     def fit(first: int) -> None:

@@ -79,7 +79,7 @@ ABREAST = 8
 
 
 @intrinsic
-def add_products(  # noqa: PLR0917 - a numba intrinsic takes no keywords
+def add_products(
     _context: Any, Z: Any, Z_log: Any, u: Any, v: Any, log_p: Any, rows: Any, neurons: Any
 ) -> Any:
     """Add, neuron after neuron, u[m] * v[n] to Z[m, n] and u[m] * log_p * v[n] to Z_log[m, n].

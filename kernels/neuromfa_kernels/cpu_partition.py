@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from neuromfa_kernels.answers import TileSums
 from neuromfa_kernels.cpu_jit import COLUMNS, LANES, add_products, fma, kernel
 from neuromfa_kernels.cpu_threads import spread
 from neuromfa_kernels.radius import TILE
@@ -131,8 +132,8 @@ def _raise(x: Any, u: Any, v: Any) -> None:
 
 
 @kernel
-def factorised_tile(counts: Any, span: Any, min_neighbours: Any, plan: Any, out: Any) -> int:
-    """Z and Z_log [q, radius] of one tile, radii first:last, for at most `CHUNK` equally spaced q."""
+def factorised_tile(counts: Any, span: Any, min_neighbours: Any, plan: Any, out: Any) -> Any:
+    """Z and Z_log [q, radius] of a tile, radii first:last, for up to `CHUNK` equally spaced q."""
     start, stop, first, last = span
     h, q_0, powers = plan
     Z, Z_log = out
@@ -164,7 +165,7 @@ def factorised_tile(counts: Any, span: Any, min_neighbours: Any, plan: Any, out:
 
 
 @kernel
-def general_tile(counts: Any, span: Any, min_neighbours: Any, q: Any, out: Any) -> int:
+def general_tile(counts: Any, span: Any, min_neighbours: Any, q: Any, out: Any) -> Any:
     """Z and Z_log [q, radius] of one tile, radii first:last, for any q."""
     start, stop, first, last = span
     Z, Z_log = out
@@ -197,18 +198,9 @@ def count_observed(counts: Any, min_neighbours: Any, observed: Any) -> Any:
     return counted
 
 
-class Sums(NamedTuple):
-    """Z and Z_log float64 [tiles, n_q, R], counted neurons, and observed int64 [R]."""
-
-    Z: npt.NDArray[np.float64]
-    Z_log: npt.NDArray[np.float64]
-    counted: int
-    observed: npt.NDArray[np.int64]
-
-
 def partition_function(
     counts: npt.NDArray[np.uint32], q: npt.NDArray[np.float64], min_neighbours: int, threads: int
-) -> Sums:
+) -> TileSums:
     """Sum p^q and p^q ln p over the counted neurons of each tile; `counts` is [n, R]."""
     n, n_radii = counts.shape
     observed = np.zeros(n_radii, np.int64)
@@ -236,7 +228,7 @@ def partition_function(
 
     spread(add, [(t, r) for t in range(len(counted)) for r in range(0, n_radii, radii)], threads)
     Z[:, q == 0] = counted[:, np.newaxis, np.newaxis]
-    return Sums(Z, Z_log, int(counted.sum()), observed)
+    return TileSums(Z, Z_log, int(counted.sum()), observed)
 
 
 def _spacing(q: npt.NDArray[np.float64]) -> float | None:
@@ -249,7 +241,7 @@ def _spacing(q: npt.NDArray[np.float64]) -> float | None:
     return h if off.max() <= 4 * np.spacing(largest) else None
 
 
-def _table_size(counts: npt.NDArray[np.uint32]) -> int:
+def _table_size(counts: npt.NDArray[np.uint32]) -> Any:
     """Entries of the table of powers: a power of two, so that few tables are made."""
     most = int(counts.sum(axis=1, dtype=np.int64).max(initial=0)) + 2
     return min(TABLE_SIZE, max(1 << 12, 1 << (most - 1).bit_length()))

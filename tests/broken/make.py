@@ -113,7 +113,7 @@ HEADERS = (
     one(
         "header-beyond-file",
         {"w": W},
-        f"its header should be 1000 bytes, but the file is 92 bytes; {AGAIN}",
+        f"its header should be 1000 bytes, but the file is 97 bytes; {AGAIN}",
         length=1000,
     ),
     raw(
