@@ -1,22 +1,37 @@
+# The command neuromfa in a CUDA 13 image:
+#
+#     docker build --tag neuromfa .
+#     docker run --rm --volume "$PWD:/data:ro" neuromfa analyse /data/checkpoint
+#
+# This version counts on the processor; kernels for GPUs are not built yet. When they are, the second
+# stage installs the extra `gpu` ("/wheels/neuromfa-*.whl[gpu]"), for which CUDA's runtime is here.
+# torch is not included: checkpoints are read without it, except pickles.
+
 # The wheel is built in one stage and installed, with nothing else of the sources, in the next.
-# CUDA's runtime is there for the kernels to come; this version counts on the processor.
-FROM nvidia/cuda:13.0.1-runtime-ubuntu24.04 AS build
+FROM nvidia/cuda:13.0.2-runtime-ubuntu24.04 AS build
+# Ubuntu keeps only the newest build of a package, so a pinned version would soon be gone.
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3 python3-venv \
     && rm -rf /var/lib/apt/lists/*
-COPY . /source
+COPY pyproject.toml README.md LICENSE /source/
+COPY engine /source/engine
+COPY kernels /source/kernels
 RUN python3 -m venv /build \
     && /build/bin/python -m pip --no-cache-dir wheel --no-deps --wheel-dir /wheels /source
 
-FROM nvidia/cuda:13.0.1-runtime-ubuntu24.04
+FROM nvidia/cuda:13.0.2-runtime-ubuntu24.04
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3 python3-venv \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --create-home neuromfa
+    && useradd --uid 10001 --create-home neuromfa
 COPY --from=build /wheels /wheels
 RUN python3 -m venv /opt/neuromfa \
     && /opt/neuromfa/bin/python -m pip --no-cache-dir install /wheels/*.whl
-USER neuromfa
-WORKDIR /home/neuromfa
-HEALTHCHECK CMD ["/opt/neuromfa/bin/neuromfa", "doctor"]
-ENTRYPOINT ["/opt/neuromfa/bin/neuromfa"]
+ENV PATH=/opt/neuromfa/bin:$PATH
+USER 10001
+WORKDIR /data
+# The first check compiles the kernels.
+HEALTHCHECK --interval=5m --timeout=60s --start-period=60s CMD ["neuromfa", "doctor"]
+ENTRYPOINT ["neuromfa"]

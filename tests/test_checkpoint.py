@@ -124,7 +124,8 @@ def test_real_checkpoint(tiny, named):
         assert checkpoint.source == str(TINY / named)
         assert checkpoint.config["model_type"] == "gpt_neox"
         assert [(f.name, f.size) for f in checkpoint.files] == [("model.safetensors", 2519128)]
-        assert not (checkpoint.warnings or checkpoint.kinds or checkpoint.aliases)
+        assert checkpoint.warnings == ()
+        assert checkpoint.kinds == checkpoint.aliases == {}
         assert checkpoint.commit is None
         assert set(checkpoint.tensors) == set(tiny)
         for name, tensor in tiny.items():

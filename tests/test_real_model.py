@@ -31,7 +31,8 @@ def test_every_neuron_of_a_pretrained_bert(folder):
     assert analysis.network.counted_neurons == analysis.network.neurons == 6 * (3 * 384 + 1536)
     assert analysis.network.concave
     assert 0.5 < analysis.network.r2_min < 1
-    assert 0 < analysis.network.width < analysis.network.alpha_0
+    assert 1 < analysis.network.alpha_0 < 2
+    assert 0 < analysis.network.width < 2
 
 
 def test_embeddings_can_be_included(folder):

@@ -239,13 +239,13 @@ def _build(
     if not any(row.role in data["roles"] for found in index.values() for _, _, row in found):
         raise ValueError("no tensor is analysed; give a table `block` with roles")
     index = _index({}, ["outside"], parts, names=names) | index
+    rows = dict.fromkeys(row for found in index.values() for _, _, row in found)
     towers: dict[str, str] = {}
     for tower in entry.get("towers", data["tower"]):
         inner = data["tower"][tower]
         towers |= dict.fromkeys(inner["roots"], tower)
         inside = _index(inner, inner["use"], parts, names=names, stack=tower)
         index |= {f"{tower}:{key}": found for key, found in inside.items()}
-    rows = dict.fromkeys(row for found in index.values() for _, _, row in found)
     return Family(
         name,
         str(entry.get("title", name)),

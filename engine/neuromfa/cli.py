@@ -151,6 +151,8 @@ def analyse(
     protocol, resources = _settings(options)
     if fractal_dimensions and output is None:
         raise UsageError("--fractal-dimensions: give a directory for them with --output")
+    if output is not None:
+        storage.make_directory(output)
     if plot is not None:
         report.check(plot)
     finished: list[Group] = []

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from neuromfa.dimension import DimensionSummary
+from neuromfa.jackknife import jackknife
 from neuromfa.multifractal import (
     Float64,
     PartitionSums,
-    jackknife,
     mass_exponents,
     radius_grid,
     spectrum,

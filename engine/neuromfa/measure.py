@@ -100,10 +100,12 @@ def measure(checkpoint: Checkpoint, layer: Layer, unit: Unit, protocol: Protocol
 def _read(checkpoint: Checkpoint, part: Map, first: int, last: int) -> Iterator[npt.NDArray[Any]]:
     """Weights of the neurons first:last of a map, as matrices that need no copy."""
     if part.neuron_axis == 0:
-        yield checkpoint.read(part.tensor, part.start + first, part.start + last)
+        start = part.start
+        yield checkpoint.read(part.tensor, start + first, start + last, cols=part.cols)
         return
     step = part.columns_per_neuron  # a kernel's positions, for a convolution
-    columns = checkpoint.read(part.tensor, part.start, part.stop)[:, first * step : last * step]
+    matrix = checkpoint.read(part.tensor, part.start, part.stop, cols=part.cols)
+    columns = matrix[:, first * step : last * step]
     for position in range(step):
         yield columns[:, position::step]
 
@@ -165,7 +167,8 @@ def nonfinite_weight(checkpoint: Checkpoint, layer: Layer) -> BadInputError:
     for part in layer.maps:
         ref = checkpoint.tensors[part.tensor]
         for start in range(part.start, part.stop, BLOCK_ROWS):
-            weights = checkpoint.read(part.tensor, start, min(start + BLOCK_ROWS, part.stop))
+            stop = min(start + BLOCK_ROWS, part.stop)
+            weights = checkpoint.read(part.tensor, start, stop, cols=part.cols)
             bad = ~np.isfinite(weights)
             if bad.any():
                 row, column = np.argwhere(bad)[0]

@@ -1,4 +1,4 @@
-"""The record of an analysis: plain values that can be kept, sent, compared and written down."""
+"""The record of an analysis: plain values that can be kept, sent and written down."""
 
 from __future__ import annotations
 
@@ -98,7 +98,10 @@ class Group:
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
         """Inverse of `to_dict`."""
         return cls(
-            **{f.name: _FROM_PLAIN.get(str(f.type), _same)(record[f.name]) for f in fields(cls)}
+            **{
+                f.name: _FROM_PLAIN.get(str(f.type), lambda value: value)(record[f.name])
+                for f in fields(cls)
+            }
         )
 
 
@@ -144,7 +147,7 @@ class Analysis:
     fractal_dimensions: Mapping[str, Float64] = field(default_factory=dict)
 
     def groups(self) -> Iterator[tuple[str, Group]]:
-        """All groups with their kind: the network, then those of `KINDS`."""
+        """All groups with their kind: first the network."""
         yield "network", self.network
         for kind in KINDS:
             for group in getattr(self, kind):
@@ -220,20 +223,16 @@ class Analysis:
             ]
         else:
             raise ValueError(f"table {table!r}: can be groups, spectra or fractal_dimensions")
+        if not parts:
+            raise ValueError("fractal dimensions of single neurons were not asked for")
         # In Arrow and Parquet, as in JSON, what is undefined is null.
-        columns = parts[0] if parts else {}
-        kinds = {
-            "kind": pa.string(),
-            "name": pa.string(),
-            "block": pa.string(),
-            "role": pa.string(),
-        }
-        kinds |= {"layer": pa.string(), "neuron": pa.int64()}
+        kinds = dict.fromkeys(("kind", "name", "block", "role", "layer"), pa.string())
+        kinds["neuron"] = pa.int64()
         return pa.concat_tables(
             pa.table(
                 {
                     name: pa.array(part[name], kinds.get(name, pa.float64()), from_pandas=True)
-                    for name in columns
+                    for name in parts[0]
                 }
             )
             for part in parts
@@ -253,18 +252,12 @@ class Analysis:
             raise ResourceError("to_pandas needs pandas: pip install pandas") from error
 
 
-def _same(value: Any) -> Any:
-    """For fields that are their own JSON value."""
-    return value
-
-
-_FROM_PLAIN: dict[str, Callable[[Any], Any]] = {
+_FROM_PLAIN: dict[str, Callable[[Any], Any]] = {  # by a field's declared type
     "Float64": lambda values: np.array(values, dtype=np.float64),
     "Int64": lambda values: np.array(values, dtype=np.int64),
     "float": lambda value: math.nan if value is None else value,
     "tuple[str, ...]": tuple,
 }
-"""By a field's declared type, what turns its JSON value back."""
 
 
 def _plain(value: Any) -> Any:
@@ -299,16 +292,9 @@ def _scalars(kind: str, group: Group) -> dict[str, Any]:
 def _per_moment(kind: str, group: Group) -> dict[str, Any]:
     """The rows of a group in the table ``spectra``, as columns."""
     n_q = len(group.q)
+    names = {"kind": kind, "name": group.name, "block": group.block, "role": group.role}
     return {
-        **{
-            name: [value] * n_q
-            for name, value in (
-                ("kind", kind),
-                ("name", group.name),
-                ("block", group.block),
-                ("role", group.role),
-            )
-        },
+        **{name: [value] * n_q for name, value in names.items()},
         **{f.name: getattr(group, f.name) for f in fields(group) if f.type == "Float64"},
         "tau_jackknife_stderr": (group.jackknife or {}).get("tau_stderr", np.full(n_q, np.nan)),
     }

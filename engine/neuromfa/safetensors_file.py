@@ -195,6 +195,8 @@ def _checked_entry(
             f"{where}: {dtype} {_short(shape)} takes {needed}{f' {odd}/8' if odd else ''} bytes, "
             f"but {end - begin} are stored; {_AGAIN}"
         )
+    if _product(filter(None, shape)) > _LARGEST // 16:  # no values, but no array either
+        raise BadInputError(f"{where}: {dtype} {_short(shape)} is beyond any array; {_AGAIN}")
     ref = TensorRef(name, _DTYPES[dtype], tuple(shape), str(path), data_start + begin)
     return ref, begin, end
 

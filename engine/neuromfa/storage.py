@@ -52,6 +52,19 @@ def write_analysis(analysis: Analysis, directory: str | os.PathLike[str]) -> tup
     return tuple(written)
 
 
+def make_directory(directory: Path) -> None:
+    """Make the directory for results, before anything is computed for it.
+
+    Raises
+    ------
+    ResourceError
+        If it cannot be made or nothing can be written into it.
+    """
+    with atomic_file(directory / ".probe"):
+        pass
+    (directory / ".probe").unlink()
+
+
 def write_layers(layers: Sequence[Group], protocol: Protocol, directory: Path) -> Path:
     """Write the layers that were finished when an analysis stopped, as ``layers.partial.json``.
 

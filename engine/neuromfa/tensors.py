@@ -50,10 +50,14 @@ def leading_axes(shape: tuple[int, ...], cols: int) -> int | None:
     A weight [out, in] has one for cols = in; a convolution [out, in, *k] one for in * prod(k); a
     stack of matrices [experts, out, in] two for cols = in.
     """
-    for axis in range(max(len(shape) - 1, 0), -1, -1):
-        if math.prod(shape[axis:]) == cols:
-            return axis
-    return len(shape) if cols == 1 else None
+    axis = max(len(shape) - 1, 0)
+    product = math.prod(shape[axis:])
+    while product != cols:
+        if axis == 0:
+            return len(shape) if cols == 1 else None
+        axis -= 1
+        product *= shape[axis]
+    return axis
 
 
 @dataclass(frozen=True, slots=True)

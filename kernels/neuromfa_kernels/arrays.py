@@ -59,7 +59,7 @@ def _from_torch(tensor: Any, name: str, torch: Any) -> npt.NDArray[Any]:
     stored = str(tensor.dtype).removeprefix("torch.")
     dtype = next((d for d in DTYPES if d.name == stored), None)
     plain = tensor.detach()
-    if dtype is None or dtype.kind == "f":
+    if dtype is None or dtype.isbuiltin == 1:  # torch and NumPy share these
         found: npt.NDArray[Any] = plain.numpy()
         return found
     codes = plain.view(torch.int16 if dtype.itemsize == 2 else torch.uint8).numpy()

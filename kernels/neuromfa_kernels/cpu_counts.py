@@ -51,7 +51,7 @@ def _lookup(table: RadiusTable) -> tuple[Any, npt.NDArray[np.uint16], int]:
 def _cells(table: RadiusTable, size: int) -> tuple[int, npt.NDArray[np.uint64], Any]:
     """Cells of codes with equal high bits, with the bin at the start and the bound inside, if any.
 
-    A cell with several bounds is marked by a bin that does not exist.
+    A cell that this cannot describe is marked by a bin that does not exist, and searched.
     """
     edges = np.unique(table.bounds)
     gap = int(np.diff(edges[edges > 1]).min())
@@ -63,7 +63,9 @@ def _cells(table: RadiusTable, size: int) -> tuple[int, npt.NDArray[np.uint64], 
     bound = np.full(len(starts), top + np.uint64(1))
     own, how_many = np.unique(inside >> shift, return_counts=True)
     bound[(inside >> shift).astype(np.intp)] = inside
-    marked = own[how_many > 1].astype(np.intp)
+    # where a radius has no value of the type, one bound crosses two bins
+    jump = table.bins(inside - np.uint64(1)) - table.bins(inside)
+    marked = np.append(own[how_many > 1], inside[jump > 1] >> shift).astype(np.intp)
     low[marked], bound[marked] = np.uint64(len(table.bounds) + 1), top + np.uint64(1)
     if size == 4:  # both in one word: a borrow from the bin is the comparison
         words = (low << np.uint64(CELL_SHIFT)) + (bound - np.uint64(1))

@@ -19,10 +19,12 @@ _OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False}
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile on first call, and keep the machine code where a folder for it can be written."""
+    compiled: Callable[..., Any]
     try:
-        return njit(cache=True, **_OPTIONS)(function)
+        compiled = njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:  # no place for the cache, e.g. a read-only installation without a home
-        return njit(**_OPTIONS)(function)
+        compiled = njit(**_OPTIONS)(function)
+    return compiled
 
 
 def _loader(bits: int) -> Any:

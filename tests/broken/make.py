@@ -247,6 +247,12 @@ PLACES = (
         f"tensor w: F32 [4294967296, 4294967296] takes {2**66} bytes, but 24 are stored; {AGAIN}",
     ),
     one(
+        "empty-but-endless",
+        {"w": entry(shape=[2**62, 0, 4], data_offsets=[0, 0])},
+        f"tensor w: F32 [{2**62}, 0, 4] is beyond any array; {AGAIN}",
+        data=0,
+    ),
+    one(
         "half-byte",
         {"w": entry(dtype="F4", shape=[3], data_offsets=[0, 2])},
         f"tensor w: F4 [3] takes 1 4/8 bytes, but 2 are stored; {AGAIN}",

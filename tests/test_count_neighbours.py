@@ -1,0 +1,256 @@
+"""Neighbour counts against the definition: every code, every bound, every layout."""
+
+import subprocess
+import sys
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import naive
+import strategies
+from neuromfa_kernels import NeighbourCounts, count_neighbours, radius_table
+from neuromfa_kernels.arrays import as_array
+from neuromfa_kernels.cpu_jit import kernel
+from strategies import DTYPES
+
+
+def one_byte_off(weights):
+    room = np.empty(weights.nbytes + 1, np.uint8)
+    moved = np.ndarray(weights.shape, weights.dtype, room.data, offset=1)
+    moved[...] = weights
+    return moved
+
+
+LAYOUTS = {
+    "as stored": lambda w: w,
+    "transposed": np.asfortranarray,
+    "every third column": lambda w: np.repeat(w, 3, axis=1)[:, ::3],
+    "every second row": lambda w: np.repeat(w, 2, axis=0)[::2],
+    "rows reversed": lambda w: w[::-1].copy()[::-1],
+    "columns reversed": lambda w: w[:, ::-1].copy()[:, ::-1],
+    "columns of a wider matrix": lambda w: np.concatenate([w[:, :1], w], axis=1)[:, 1:],
+    "one byte off": one_byte_off,
+}
+
+
+def empty(table, n):
+    counts = np.zeros((n, table.n_radii), np.uint32).T
+    return NeighbourCounts(counts, np.zeros((2, n), np.uint32), np.zeros(4, np.int64))
+
+
+def assert_same(found, expected):
+    for mine, other in zip(found, expected, strict=True):
+        assert np.array_equal(mine, other)
+
+
+@cache
+def class_of_code(dtype, cutoff):
+    values = np.arange(1 << (8 * dtype.itemsize), dtype=f"u{dtype.itemsize}").view(dtype)
+    with np.errstate(invalid="ignore"):
+        return [naive.radius(w, cutoff) for w in values.astype(np.float64).tolist()]
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("cutoff", [1.5, 150, 150.5, 4000])
+@pytest.mark.parametrize("dtype", [d for d in DTYPES if d.itemsize <= 2], ids=str)
+def test_every_code(dtype, cutoff, axis):
+    table = radius_table(dtype, cutoff)
+    size = 1 << (4 * dtype.itemsize)  # a square matrix of all codes
+    codes = np.arange(size * size, dtype=f"u{dtype.itemsize}").reshape(size, size)
+    classes = np.array(class_of_code(dtype, cutoff), object).reshape(size, size)
+    neurons = classes.T if axis == 1 else classes
+    found = count_neighbours(codes.view(dtype), table, neuron_axis=axis)
+    for i in range(size):
+        radii = [r for r in neurons[i] if not isinstance(r, str)]
+        expected = np.bincount(np.array(radii, int), minlength=table.n_radii + 1)[1:]
+        assert np.array_equal(found.counts[:, i], expected)
+        assert found.near[:, i].sum() == (neurons[i] == "below").sum()
+    names = ["below", "above", "zero", "nonfinite"]
+    assert found.dropped.tolist() == [int((classes == name).sum()) for name in names]
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("cutoff", [1.0001, 2, 150, 150.5, 150.500001, 1000, 4000])
+@pytest.mark.parametrize("dtype", [np.dtype("f4"), np.dtype("f8")], ids=str)
+def test_every_bound_and_its_neighbours(dtype, cutoff, axis):
+    table = radius_table(dtype, cutoff)
+    at = table.bounds.astype(f"u{dtype.itemsize}").view(dtype)
+    at = at[np.isfinite(at) & (at > 0)]
+    # a neuron of the values just below, one of the bounds, one just above
+    weights = np.stack([np.nextafter(at, 0), at, -np.nextafter(at, np.inf, dtype=dtype)], axis=1)
+    weights = weights.astype(dtype)
+    found = count_neighbours(weights if axis == 1 else weights.T, table, neuron_axis=axis)
+    assert_same(found, naive.neighbour_counts(weights, cutoff, 1))
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data(), cutoff=strategies.cutoffs())
+def test_equals_the_definition(data, cutoff):
+    weights = data.draw(strategies.weights(cutoff=cutoff, nonfinite=data.draw(st.booleans())))
+    axis = data.draw(st.sampled_from([0, 1]))
+    table = radius_table(weights.dtype, cutoff)
+    expected = naive.neighbour_counts(weights, cutoff, axis)
+    assert_same(count_neighbours(weights, table, neuron_axis=axis), expected)
+    cut = data.draw(st.integers(0, weights.shape[1 - axis]))
+    first, second = np.split(weights, [cut], axis=1 - axis)
+    into = count_neighbours(first, table, neuron_axis=axis)
+    assert count_neighbours(second, table, neuron_axis=axis, into=into) is into
+    assert_same(into, expected)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_any_layout(dtype, layout, axis):
+    rng = np.random.default_rng(5)
+    weights = (0.05 * rng.standard_normal((43, 71))).astype(dtype)
+    weights[rng.random(weights.shape) < 0.1] = 0
+    view = LAYOUTS[layout](weights)
+    assert np.array_equal(view.view(f"u{dtype.itemsize}"), weights.view(f"u{dtype.itemsize}"))
+    found = count_neighbours(view, radius_table(dtype, 150), neuron_axis=axis)
+    assert_same(found, naive.neighbour_counts(weights, 150, axis))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("shape", [(2100, 333), (333, 2100)])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_threads_and_parts_change_nothing(dtype, shape, axis):
+    weights = (0.03 * np.random.default_rng(6).standard_normal(shape)).astype(dtype)
+    table = radius_table(dtype, 150)
+    alone = count_neighbours(weights, table, neuron_axis=axis, threads=1)
+    assert alone.counts.sum(dtype=np.int64) + alone.dropped.sum() == weights.size
+    for threads in (2, 7):
+        assert_same(count_neighbours(weights, table, neuron_axis=axis, threads=threads), alone)
+    n = shape[axis]
+    into = empty(table, n)
+    for first, last in ((0, 100), (100, 101), (101, n)):
+        mine = weights[:, first:last] if axis == 1 else weights[first:last]
+        part = slice(first, last)
+        some = NeighbourCounts(into.counts[:, part], into.near[:, part], into.dropped)
+        count_neighbours(mine, table, neuron_axis=axis, into=some)
+    assert_same(into, alone)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("edges", [65_535, 65_536, 4_300_000])
+def test_more_edges_of_one_radius_than_16_bits_count(dtype, axis, edges):
+    one = np.full((1, 1), 0.25, dtype)
+    weights = np.broadcast_to(one, (edges, 2) if axis == 1 else (2, edges))
+    found = count_neighbours(weights, radius_table(dtype, 150), neuron_axis=axis, threads=3)
+    assert found.counts[3].tolist() == [edges, edges]
+    assert found.counts.sum(dtype=np.int64) == 2 * edges
+    if edges < 70_000:
+        found = count_neighbours(weights.copy(), radius_table(dtype, 150), neuron_axis=axis)
+        assert found.counts[3].tolist() == [edges, edges]
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0), (1, 1)])
+def test_small_shapes(shape, axis):
+    found = count_neighbours(np.full(shape, 0.1), radius_table("f8", 9.9), neuron_axis=axis)
+    assert found.counts.shape == (10, shape[axis])
+    assert found.counts.sum() == 0
+    assert found.dropped.tolist() == [0, shape[0] * shape[1], 0, 0]
+
+
+def test_adds_to_counts_in_any_memory_order():
+    weights = (0.1 * np.random.default_rng(7).standard_normal((30, 20))).astype(np.float32)
+    table = radius_table("f4", 50)
+    wide = np.zeros((50, 40), np.uint32)
+    into = NeighbourCounts(wide[:, ::2], np.zeros((20, 2), np.uint32).T, np.zeros(4, np.int64))
+    for _ in range(2):
+        count_neighbours(weights, table, neuron_axis=1, into=into)
+    once = count_neighbours(weights, table, neuron_axis=1)
+    assert_same(into, [2 * a for a in once])
+    assert (wide[:, 1::2] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_takes_torch_tensors_without_copying(dtype):
+    rng = np.random.default_rng(8)
+    stored = torch.tensor(rng.standard_normal((40, 30)) / 20).to(getattr(torch, dtype.name))
+    if dtype.itemsize > 1:
+        stored.requires_grad_()
+    for tensor in (stored, stored.T, stored[3:, 1::2]):
+        array = as_array(tensor, "weights")
+        assert array.dtype == dtype
+        assert array.ctypes.data == tensor.data_ptr()
+        assert tuple(s // dtype.itemsize for s in array.strides) == tensor.stride()
+        expected = naive.neighbour_counts(tensor.detach().double().numpy(), 150, 1)
+        assert_same(count_neighbours(tensor, radius_table(dtype, 150), neuron_axis=1), expected)
+
+
+class Exchanged:
+    """An array of another library: nothing but the exchange protocol."""
+
+    def __init__(self, array, device):
+        self.array, self.device = array, device
+
+    def __dlpack__(self, **options):
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self.device, 0
+
+
+def test_takes_arrays_of_other_libraries():
+    weights = np.random.default_rng(9).random((5, 4))
+    assert as_array(Exchanged(weights, 1), "weights").ctypes.data == weights.ctypes.data
+
+
+TABLE = radius_table("float32", 150)
+GOOD = np.zeros((3, 4), np.float32)
+WRONG = {
+    "a list": ([[1.0]], {}, TypeError, "is list, not an array"),
+    "one dimension": (GOOD[0], {}, ValueError, r"shape \(4,\)"),
+    "another type": (GOOD.astype("f8"), {}, TypeError, "float64; the table is for float32"),
+    "swapped bytes": (GOOD.astype(">f4"), {}, TypeError, ">f4"),
+    "a GPU": (Exchanged(GOOD, 2), {}, TypeError, "DLPack device type 2; this version"),
+    "no device": (torch.zeros(3, 4, device="meta"), {}, TypeError, "lies on meta"),
+    "masked": (np.ma.masked_array(GOOD), {}, TypeError, "masked"),
+    "sparse": (torch.zeros(3, 4).to_sparse(), {}, TypeError, "make it dense"),
+    "no such axis": (GOOD, {"neuron_axis": 2}, ValueError, "neuron_axis 2"),
+    "no threads": (GOOD, {"threads": 0}, ValueError, "threads 0"),
+    "half a thread": (GOOD, {"threads": 1.5}, TypeError, "threads 1.5"),
+    "into of other neurons": (GOOD, {"into": empty(TABLE, 3)}, ValueError, "into.counts"),
+    "into of other radii": (
+        GOOD,
+        {"into": empty(radius_table("f4", 9), 4)},
+        ValueError,
+        r"shape \(9, 4\); must be \(150, 4\)",
+    ),
+    "into of floats": (
+        GOOD,
+        {"into": empty(TABLE, 4)._replace(near=np.zeros((2, 4)))},
+        TypeError,
+        "into.near: is float64",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_refuses(case):
+    weights, options, error, message = WRONG[case]
+    with pytest.raises(error, match=message):
+        count_neighbours(weights, TABLE, **{"neuron_axis": 1, **options})
+
+
+def test_refuses_what_is_no_table():
+    with pytest.raises(TypeError, match="radius_table"):
+        count_neighbours(GOOD, 150, neuron_axis=1)
+
+
+def test_numba_waits_for_the_first_call():
+    code = "import sys, neuromfa_kernels; assert 'numba' not in sys.modules, 'numba'"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_compiles_where_no_code_can_be_kept():
+    names = {}
+    exec("def double(x):\n    return 2 * x", names)  # a function without a file has no cache
+    assert kernel(names["double"])(3) == 6
