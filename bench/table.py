@@ -25,22 +25,20 @@ IDENTITY = ("kind", "what", "dtype", "layout", "peer", "machine")
 Row = Mapping[str, Any]
 
 
-def _number(value: float | None, digits: int = 3) -> str:
-    """Three significant digits; what was not measured says so."""
-    if value is None:
-        return "not measured"
-    return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:#.{digits}g}".rstrip(".")
+def _number(value: float) -> str:
+    """Three significant digits."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:#.3g}".rstrip(".")
 
 
-def _share(row: Row) -> str:
-    share = row.get("share")
-    return "not measured" if share is None else f"{share:.0%}"
+def _cell(row: Row, key: str, form: Callable[[float], str] = _number) -> str:
+    """A value of a row; a dash where it makes no sense, words where it was not measured."""
+    if key not in row:
+        return "-"
+    return "not measured" if row[key] is None else form(row[key])
 
 
-def _peer(row: Row) -> str:
-    if row.get("ratio") is None:
-        return "not measured"
-    return f"{_number(row['ratio'])} times {row.get('peer') or 'its peer'}"
+def _speed(row: Row) -> str:
+    return _cell(row, "ratio", lambda ratio: f"{_number(ratio)} times {row['peer']}")
 
 
 def _what(row: Row) -> str:
@@ -48,17 +46,18 @@ def _what(row: Row) -> str:
     return f"{row['what']} ({', '.join(details)})" if details else str(row["what"])
 
 
-def _kernel(row: Row) -> list[str]:
-    return [_what(row), _number(row["seconds"]), _number(row.get("gbytes_per_s"))]
-
-
-def _pipeline(row: Row) -> list[str]:
+def _pipeline(row: Row) -> str:
     size = f"{row['bytes'] / 1e9:.2f} GB, {row['private_bytes'] / 1e6:.0f} MB private memory"
-    return [f"{_what(row)}: {size}", _number(row["seconds"]), _number(row["gbytes_per_s"])]
+    return f"{_what(row)}: {size}"
 
 
-KINDS: dict[str, Callable[[Row], list[str]]] = {"kernel": _kernel, "pipeline": _pipeline}
+KINDS: dict[str, Callable[[Row], str]] = {"kernel": _what, "pipeline": _pipeline}
 HEAD = ("what", "seconds", "GB/s", "share of the floor", "speed")
+
+
+def _cells(row: Row) -> list[str]:
+    numbers = [_cell(row, "seconds"), _cell(row, "gbytes_per_s")]
+    return [KINDS[row["kind"]](row), *numbers, _cell(row, "share", "{:.0%}".format), _speed(row)]
 
 
 def last_rows(lines: Iterable[str]) -> list[Row]:
@@ -92,14 +91,12 @@ def table(rows: Iterable[Row]) -> str:
         by_machine.setdefault(_machine(row), []).append(row)
     parts = []
     for machine, measured in by_machine.items():
-        commits = ", ".join(dict.fromkeys(str(row.get("commit", "?"))[:9] for row in measured))
-        dates = sorted({str(row.get("date", ""))[:10] for row in measured})
+        commits = ", ".join(dict.fromkeys(row["commit"] for row in measured))
+        dates = sorted({row["date"][:10] for row in measured})
+        when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
         lines = ["| " + " | ".join(HEAD) + " |", "|---" + "|---:" * (len(HEAD) - 1) + "|"]
-        lines += [
-            "| " + " | ".join([*KINDS[row["kind"]](row), _share(row), _peer(row)]) + " |"
-            for row in measured
-        ]
-        parts.append(f"{machine}; commit {commits}; {' to '.join(dates)}\n\n" + "\n".join(lines))
+        lines += ["| " + " | ".join(_cells(row)) + " |" for row in measured]
+        parts.append(f"{machine}; commit {commits}; {when}\n\n" + "\n".join(lines))
     return "\n\n".join(parts) if parts else "Not measured yet."
 
 

@@ -137,6 +137,14 @@ def test_real_checkpoint(tiny, named):
             assert np.array_equal(checkpoint.read(name), expected)
 
 
+def test_configuration_may_repeat_a_key(tmp_path):
+    # Others read such a file too, and it holds no weights: the last value counts, as for them.
+    (tmp_path / "model.safetensors").write_bytes(safetensors({"w": W}))
+    (tmp_path / "config.json").write_text('{"model_type": "a", "model_type": "b"}')
+    with open_checkpoint(tmp_path) as checkpoint:
+        assert checkpoint.config == {"model_type": "b"}
+
+
 def test_shards_are_the_same_checkpoint(shards, tiny):
     with open_checkpoint(TINY) as whole, open_checkpoint(shards) as parts:
         assert list(parts.tensors) == list(whole.tensors)

@@ -23,7 +23,7 @@ KERNEL = {
     "share": 0.875,
     "peer": "numpy",
     "ratio": 1234.5,
-    "commit": "0123456789abcdef",
+    "commit": "0123456789ab+",
     "machine": "a machine, 2 processors",
     "date": "2026-11-25T09:00:00+00:00",
 }
@@ -45,7 +45,9 @@ def lines(*rows):
 def test_rows_become_a_table():
     text = table.filled(README, table.last_rows(lines(KERNEL, PIPELINE)))
     assert "old" not in text
-    assert text.startswith("# x\n\n<!-- table -->\na machine, 2 processors; commit 012345678; 2026")
+    assert text.startswith(
+        "# x\n\n<!-- table -->\na machine, 2 processors; commit 0123456789ab+; 2026"
+    )
     assert text.endswith("|\n<!-- /table -->\n\nend\n")
     assert (
         "| count_neighbours (bfloat16, columns) | 0.0123 | 12.3 | 88% | 1,234 times numpy |" in text
@@ -60,8 +62,15 @@ def test_rows_become_a_table():
 def test_last_measurement_of_a_thing_counts():
     rows = table.last_rows(lines(KERNEL, PIPELINE, KERNEL | {"seconds": 7.0}))
     assert [row["seconds"] for row in rows] == [7.0, PIPELINE["seconds"]]
-    rows = table.last_rows(lines(KERNEL, KERNEL | {"machine": {"cpu": "another", "gpu": None}}))
-    assert table.table(rows).count("| what |") == 2
+    another = {"machine": {"cpu": "another", "cores": "4 cores"}, "date": "2026-12-01T00:00"}
+    text = table.table(table.last_rows(lines(KERNEL, KERNEL | another)))
+    assert text.count("| what |") == 2
+    assert "another, 4 cores; commit 0123456789ab+; 2026-12-01\n" in text
+
+
+def test_what_makes_no_sense_has_a_dash():
+    row = {k: v for k, v in KERNEL.items() if k not in {"share", "gbytes_per_s", "dtype", "layout"}}
+    assert "| count_neighbours | 0.0123 | - | - | 1,234 times numpy |" in table.table([row])
 
 
 def test_nothing_measured_says_so():

@@ -53,15 +53,12 @@ def parse_hub_name(source: str, revision: str | None) -> HubName | None:
 
 def cache_directory(environment: Mapping[str, str]) -> Path:
     """Return the cache that the Hugging Face tools use under these environment variables."""
-
-    def variable(name: str) -> str | None:
-        return environment.get(name) or None
-
-    if chosen := variable("HF_HUB_CACHE") or variable("HUGGINGFACE_HUB_CACHE"):
+    if chosen := environment.get("HF_HUB_CACHE") or environment.get("HUGGINGFACE_HUB_CACHE"):
         return Path(chosen).expanduser()
-    if home := variable("HF_HOME"):
+    if home := environment.get("HF_HOME"):
         return Path(home).expanduser() / "hub"
-    return Path(variable("XDG_CACHE_HOME") or "~/.cache").expanduser() / "huggingface" / "hub"
+    caches = Path(environment.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    return caches / "huggingface" / "hub"
 
 
 def find_snapshot(name: HubName, cache: Path) -> Path | None:
