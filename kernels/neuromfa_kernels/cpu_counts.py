@@ -20,8 +20,8 @@ from neuromfa_kernels.cpu_jit import kernel
 from neuromfa_kernels.cpu_threads import spread, usable_threads
 from neuromfa_kernels.radius import FIRST_RADIUS, NEAR, NEAREST, NONFINITE, RadiusTable
 
-HIT_BYTES = 40 << 10
-"""Hits of one strip: most of a first-level cache."""
+HIT_BYTES = 32 << 10
+"""Hits of one strip: most of a first-level cache, with room for the table of bins."""
 MOST_ROWS = 65_535
 """Edges of a neuron that 16 bits can count."""
 PIECES = 8
@@ -138,7 +138,7 @@ def _count(
     totals = np.zeros(4, np.int64)
     out = (counts, near, totals)
     if abs(across) <= abs(down):
-        strip = min(neurons, max(8, HIT_BYTES // (2 * slots)))
+        strip = min(neurons, max(16, HIT_BYTES // (2 * slots) // 16 * 16))
         hits = np.zeros(strip * slots, np.uint16)
         for first in range(0, neurons, strip):
             n = min(strip, neurons - first)

@@ -106,6 +106,13 @@ def _search(code: Any, bounds: Any) -> Any:
 
 
 @kernel
+def _bin_32(address: Any, shift: Any, cell: Any) -> Any:
+    """Bin of the float32 at an address, by its cell; beyond all bins where that cannot tell."""
+    code = load32(address) & MASK_32
+    return (cell[code >> shift] - code) >> U(CELL_SHIFT)
+
+
+@kernel
 def hit_32(view: Any, shape: Any, cells: Any, hits: Any) -> None:
     """float32: a cell of equal high bits holds at most one bound; a borrow is the comparison."""
     address, row_step, step = view
@@ -114,14 +121,25 @@ def hit_32(view: Any, shape: Any, cells: Any, hits: Any) -> None:
     width, by = U(slots), U(shift)
     many = U(len(bounds) + 1)
     for _ in range(rows):
-        at, slot = address, U(0)
+        at, slot, done = address, U(0), 0
         if step == 4:
             _fetch(at, row_step, 4 * n)
-        for _ in range(n):
-            code = load32(at) & MASK_32
-            found = (cell[code >> by] - code) >> U(CELL_SHIFT)
+            for _ in range(n >> 2):
+                a, b = _bin_32(at, by, cell), _bin_32(at + 4, by, cell)
+                c, d = _bin_32(at + 8, by, cell), _bin_32(at + 12, by, cell)
+                if max(a, b, c, d) == many:
+                    break  # the slow way takes over from here
+                hits[slot + a] += ONE
+                hits[slot + width + b] += ONE
+                hits[slot + U(2) * width + c] += ONE
+                hits[slot + U(3) * width + d] += ONE
+                slot += U(4) * width
+                at += 16
+                done += 4
+        for _ in range(n - done):
+            found = _bin_32(at, by, cell)
             if found == many:
-                found = _search(code, bounds)
+                found = _search(load32(at) & MASK_32, bounds)
             hits[slot + found] += ONE
             slot += width
             at += step
