@@ -7,7 +7,6 @@ one load and store of a hit for each weight.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuromfa_kernels.answers import NeighbourCounts
-from neuromfa_kernels.cpu_hits import CELL_SHIFT, hit_8, hit_16, hit_32, hit_64
+from neuromfa_kernels.cpu_hits import CELL_SHIFT, hit
 from neuromfa_kernels.cpu_jit import kernel
 from neuromfa_kernels.cpu_threads import spread, usable_threads
 from neuromfa_kernels.radius import FIRST_RADIUS, NEAR, NEAREST, NONFINITE, RadiusTable
@@ -28,8 +27,8 @@ PIECES = 8
 """Hits kept apart for one neuron in a row, so that equal neighbours do not wait for each other."""
 SMALL = 1 << 18
 """Below so many weights a second thread costs more than it brings."""
-NEURONS = 256
-"""Neurons counted by one thread at a time."""
+PIECES_PER_THREAD = 4
+"""Enough that threads end together."""
 SMALLEST_CELL = {4: 11, 8: 43}
 """Bits of a code that tell nothing about its cell: bounds the size of a table of cells."""
 
@@ -38,14 +37,15 @@ SMALLEST_CELL = {4: 11, 8: 43}
 def _lookup(table: RadiusTable) -> tuple[Any, npt.NDArray[np.uint16], int]:
     """What the inner loop needs to find a slot, the bin of each slot, and the number of slots."""
     size = table.dtype.itemsize
+    codes, words = np.zeros(0, np.uint16), np.zeros(0, np.uint64)
     identity = np.arange(table.n_bins, dtype=np.uint16)
     slots = -(-table.n_bins // 8) * 8
     if size == 1:
-        return 0, table.bins(np.arange(128)), 128
+        return (codes, 0, words, table.bounds), table.bins(np.arange(128)), 128
     if size == 2:
-        half = table.bins(np.arange(1 << 15)).astype(np.min_scalar_type(table.n_bins))
-        return np.concatenate([half, half]), identity, slots
-    return _cells(table, size), identity, slots
+        half = table.bins(np.arange(1 << 15))
+        return (np.concatenate([half, half]), 0, words, table.bounds), identity, slots
+    return (codes, *_cells(table, size)), identity, slots
 
 
 def _cells(table: RadiusTable, size: int) -> tuple[int, npt.NDArray[np.uint64], Any]:
@@ -112,7 +112,9 @@ def add_neighbours(
         return
     workers = usable_threads(threads) if matrix.size > SMALL else 1
     neurons = matrix.shape[1]
-    step = neurons if workers == 1 else NEURONS
+    strip = _strip(_lookup(table)[2])
+    pieces = max(1, neurons // (strip * workers * PIECES_PER_THREAD))
+    step = neurons if workers == 1 else strip * pieces
 
     def some(start: int) -> npt.NDArray[np.int64]:
         part = slice(start, start + step)
@@ -129,63 +131,64 @@ def _count(
     near: npt.NDArray[np.uint32],
 ) -> npt.NDArray[np.int64]:
     """Count some neurons in one thread; weights below the range, above it, zero, not finite."""
-    size = table.dtype.itemsize
-    hit = {1: hit_8, 2: hit_16, 4: hit_32, 8: hit_64}[size]
     lookup, bins, slots = _lookup(table)
-    address = matrix.__array_interface__["data"][0]
-    down, across = matrix.strides
-    edges, neurons = matrix.shape
+    size, (down, across), (edges, neurons) = matrix.itemsize, matrix.strides, matrix.shape
+    view = (matrix.__array_interface__["data"][0], down, across)
     totals = np.zeros(4, np.int64)
-    out = (counts, near, totals)
+    found, out = (lookup, bins), (counts, near, totals)
     if abs(across) <= abs(down):
-        strip = min(neurons, max(16, HIT_BYTES // (2 * slots) // 16 * 16))
-        hits = np.zeros(strip * slots, np.uint16)
-        for first in range(0, neurons, strip):
-            n = min(strip, neurons - first)
-            for row in range(0, edges, MOST_ROWS):
-                start = address + row * down + first * across
-                shape = (min(MOST_ROWS, edges - row), n, slots)
-                hit((start, down, across), shape, lookup, hits)
-                _empty(hits, slots, bins, (first, 1, n), out)
-        return totals
-    rows = _rows(hit)
-    rows((address, down, across), (edges, neurons, slots), (lookup, bins), out)
+        strip = min(neurons, _strip(slots))
+        _columns(size, view, (edges, neurons, slots, strip), found, out)
+    else:
+        _rows(size, view, (edges, neurons, slots), found, out)
     return totals
 
 
-@lru_cache(maxsize=4)
-def _rows(hit: Callable[..., None]) -> Callable[..., None]:
-    """The loop over neurons whose edges lie side by side, around one of the inner loops.
+def _strip(slots: int) -> int:
+    """Neurons whose hits stay in the nearest cache, by sixteens."""
+    return max(16, HIT_BYTES // (2 * slots) // 16 * 16)
 
-    As a matrix of `PIECES` columns such edges are a strip; its hits are then added up.
-    """
 
-    @kernel
-    def rows(view: Any, shape: Any, found: Any, out: Any) -> None:
-        address, down, across = view
-        edges, neurons, slots = shape
-        lookup, bins = found
-        hits = np.zeros(PIECES * slots, np.uint16)
-        whole = edges - edges % PIECES
-        most = MOST_ROWS // PIECES
-        for neuron in range(neurons):
-            start = address + neuron * across
-            for edge in range(0, whole, PIECES * most):
-                n = min(most, (whole - edge) // PIECES)
-                at = (start + edge * down, PIECES * down, down)
-                hit(at, (n, PIECES, slots), lookup, hits)
-                if edge + n * PIECES < whole:
-                    _fold(hits, slots)
-                    _empty(hits, slots, bins, (neuron, 0, 1), out)
-            _fold(hits, slots)
-            _empty(hits, slots, bins, (neuron, 0, 1), out)
-            if whole < edges:
-                at = (start + whole * down, down, down)
-                hit(at, (1, edges - whole, slots), lookup, hits)
+@kernel
+def _columns(size: Any, view: Any, shape: Any, found: Any, out: Any) -> None:
+    """Neurons side by side: strip after strip."""
+    address, down, across = view
+    edges, neurons, slots, strip = shape
+    lookup, bins = found
+    hits = np.zeros(strip * slots, np.uint16)
+    for first in range(0, neurons, strip):
+        n = min(strip, neurons - first)
+        for row in range(0, edges, MOST_ROWS):
+            at = (address + row * down + first * across, down, across)
+            hit(size, at, (min(MOST_ROWS, edges - row), n, slots), lookup, hits)
+            _empty(hits, slots, bins, (first, 1, n), out)
+
+
+@kernel
+def _rows(size: Any, view: Any, shape: Any, found: Any, out: Any) -> None:
+    """A neuron's edges side by side: as a matrix of `PIECES` columns they are a strip."""
+    address, down, across = view
+    edges, neurons, slots = shape
+    lookup, bins = found
+    hits = np.zeros(PIECES * slots, np.uint16)
+    whole = edges - edges % PIECES
+    most = MOST_ROWS // PIECES
+    for neuron in range(neurons):
+        start = address + neuron * across
+        for edge in range(0, whole, PIECES * most):
+            n = min(most, (whole - edge) // PIECES)
+            at = (start + edge * down, PIECES * down, down)
+            hit(size, at, (n, PIECES, slots), lookup, hits)
+            if edge + n * PIECES < whole:
                 _fold(hits, slots)
                 _empty(hits, slots, bins, (neuron, 0, 1), out)
-
-    return rows
+        _fold(hits, slots)
+        _empty(hits, slots, bins, (neuron, 0, 1), out)
+        if whole < edges:
+            at = (start + whole * down, down, down)
+            hit(size, at, (1, edges - whole, slots), lookup, hits)
+            _fold(hits, slots)
+            _empty(hits, slots, bins, (neuron, 0, 1), out)
 
 
 @kernel

@@ -36,7 +36,7 @@ def _fetch(address: Any, row_step: Any, size: Any) -> None:
 
 
 @kernel
-def hit_8(view: Any, shape: Any, _codes: Any, hits: Any) -> None:
+def hit_8(view: Any, shape: Any, hits: Any) -> None:
     """8-bit types: count the 128 codes themselves; the bins follow from them."""
     address, row_step, step = view
     rows, n, slots = shape
@@ -168,3 +168,17 @@ def hit_64(view: Any, shape: Any, cells: Any, hits: Any) -> None:
             slot += width
             at += step
         address += row_step
+
+
+@kernel
+def hit(size: Any, view: Any, shape: Any, lookup: Any, hits: Any) -> None:
+    """Count a strip of weights of `size` bytes; every size takes the same kind of lookup."""
+    bins, shift, cell, bounds = lookup
+    if size == 1:
+        hit_8(view, shape, hits)
+    elif size == 2:
+        hit_16(view, shape, bins, hits)
+    elif size == 4:
+        hit_32(view, shape, (shift, cell, bounds), hits)
+    else:
+        hit_64(view, shape, (shift, cell, bounds), hits)
