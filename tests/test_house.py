@@ -46,7 +46,7 @@ RANKS = (
 KERNEL_RANKS = (
     ("radius",),
     ("answers", "arrays", "cpu_jit", "cpu_threads"),
-    ("cpu_hits",),
+    ("cpu_hits", "cpu_vectors"),
     ("cpu_counts", "cpu_dimension", "cpu_partition"),
     ("cpu", "cuda"),
     ("__init__",),

@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from neuromfa_kernels.answers import TileSums
-from neuromfa_kernels.cpu_jit import COLUMNS, LANES, add_products, fma, kernel
+from neuromfa_kernels.cpu_jit import fma, kernel
 from neuromfa_kernels.cpu_threads import spread
+from neuromfa_kernels.cpu_vectors import COLUMNS, LANES, add_products, raise_powers
 from neuromfa_kernels.radius import TILE
 
 GROUP = 16
@@ -57,12 +58,13 @@ def _powers(h: float, q_0: float, size: int) -> npt.NDArray[np.float64]:
 
 
 @kernel
-def _select(counts: Any, span: Any, min_neighbours: Any, within: Any, total: Any) -> Any:
+def _select(counts: Any, span: Any, min_neighbours: Any, chosen: Any) -> Any:
     """N_i(r) at the radii first:last of the counted neurons start:stop; how many these are.
 
     Rows of `within` are padded with N_i(T), where p = 1.
     """
     start, stop, first, last = span
+    within, total = chosen
     n_radii = counts.shape[1]
     counted = 0
     for i in range(start, stop):
@@ -92,86 +94,81 @@ def _log_measure(a: Any, b: Any) -> Any:
 
 
 @kernel
-def _load(within: Any, total: Any, moments: Any, powers: Any, out: Any) -> None:
-    """p^h, p^q_0 and ln p of one neuron at `LANES` radii."""
-    h, q_0 = moments
-    x, u, log_p = out
-    b = total
-    if b < len(powers):
-        by_h = 1.0 / powers[b, POWER_H]
-        by_q0 = 1.0 / powers[b, POWER_Q0]
-        high, low = powers[b, LN_HIGH], powers[b, LN_LOW]
-        for k in range(LANES):
-            a = within[k]
-            x[k] = powers[a, POWER_H] * by_h if a != b else 1.0
-            u[k] = powers[a, POWER_Q0] * by_q0 if a != b else 1.0
-            log_p[k] = (powers[a, LN_HIGH] - high) + (powers[a, LN_LOW] - low)
-        return
-    for k in range(LANES):
-        log_p[k] = _log_measure(np.int64(within[k]), np.int64(b))
-        x[k] = math.exp(h * log_p[k])
-        u[k] = math.exp(q_0 * log_p[k])
-
-
-@kernel
-def _raise(x: Any, u: Any, v: Any) -> None:
-    """v[n] = x^n, and u[m] = u[0] x^(8 m)."""
-    for k in range(LANES):
-        x1 = x[k]
-        x2 = x1 * x1
-        x4 = x2 * x2
-        v[0, k], v[1, k], v[2, k], v[3, k] = 1.0, x1, x2, x2 * x1
-        v[4, k], v[5, k], v[6, k], v[7, k] = x4, x4 * x1, x4 * x2, x4 * (x2 * x1)
-        x8 = x4 * x4
-        x16 = x8 * x8
-        x32 = x16 * x16
-        u0, u1 = u[0, k], u[0, k] * x8
-        u2, u3 = u0 * x16, u1 * x16
-        u[1, k], u[2, k], u[3, k] = u1, u2, u3
-        u[4, k], u[5, k], u[6, k], u[7, k] = u0 * x32, u1 * x32, u2 * x32, u3 * x32
-
-
-@kernel
-def factorised_tile(counts: Any, span: Any, min_neighbours: Any, plan: Any, out: Any) -> Any:
-    """Z and Z_log [q, radius] of a tile, radii first:last, for up to `CHUNK` equally spaced q."""
-    start, stop, first, last = span
+def _measures(chosen: Any, corner: Any, plan: Any, out: Any) -> None:
+    """p^h, p^q_0 and ln p of some neurons at `LANES` radii."""
+    within, total = chosen
+    first, n, block = corner
     h, q_0, powers = plan
+    x, u, log_p = out
+    for g in range(n):
+        b = np.int64(total[first + g])
+        if b < len(powers):
+            by_h = 1.0 / powers[b, POWER_H]
+            by_q0 = 1.0 / powers[b, POWER_Q0]
+            high, low = powers[b, LN_HIGH], powers[b, LN_LOW]
+            for k in range(LANES):
+                a = np.int64(within[first + g, block + k])
+                x[g, k] = powers[a, POWER_H] * by_h if a != b else 1.0
+                u[g, 0, k] = powers[a, POWER_Q0] * by_q0 if a != b else 1.0
+                log_p[g, k] = (powers[a, LN_HIGH] - high) + (powers[a, LN_LOW] - low)
+        else:
+            for k in range(LANES):
+                log_p[g, k] = _log_measure(np.int64(within[first + g, block + k]), b)
+                x[g, k] = math.exp(h * log_p[g, k])
+                u[g, 0, k] = math.exp(q_0 * log_p[g, k])
+
+
+@kernel
+def _scratch(vectors: Any) -> Any:
+    """Zeros [vectors, LANES] that begin at a cache line, so that no vector crosses one."""
+    room = np.zeros((vectors + 1) * LANES)
+    first = (-room.ctypes.data // 8) % LANES
+    return room[first : first + vectors * LANES]
+
+
+@kernel
+def factorised_tile(neurons: Any, span: Any, plan: Any, out: Any) -> None:
+    """Z and Z_log [q, radius] of a tile at the radii first:last, for up to `CHUNK` spaced q."""
+    start, stop, first, last = span
+    counts, min_neighbours = neurons
     Z, Z_log = out
     n_q = Z.shape[0]
     rows = (n_q + COLUMNS - 1) // COLUMNS
     padded = (last - first + LANES - 1) // LANES * LANES
     within = np.empty((stop - start, padded), np.uint32)
     total = np.empty(stop - start, np.uint32)
-    counted = _select(counts, span, min_neighbours, within, total)
-    sums, sums_log = np.empty((2, CHUNK, LANES))
-    x = np.empty(LANES)
-    u, v = np.empty((2, GROUP, COLUMNS, LANES))
-    log_p = np.empty((GROUP, LANES))
+    counted = _select(counts, span, min_neighbours, (within, total))
+    sums = _scratch(CHUNK).reshape((CHUNK, LANES))
+    sums_log = _scratch(CHUNK).reshape((CHUNK, LANES))
+    x = _scratch(GROUP).reshape((GROUP, LANES))
+    log_p = _scratch(GROUP).reshape((GROUP, LANES))
+    u = _scratch(GROUP * COLUMNS).reshape((GROUP, COLUMNS, LANES))
+    v = _scratch(GROUP * COLUMNS).reshape((GROUP, COLUMNS, LANES))
+    v[:, 0] = 1.0
     for block in range(0, padded, LANES):
         sums[:] = 0.0
         sums_log[:] = 0.0
         for group in range(0, counted, GROUP):
             n = min(GROUP, counted - group)
-            for g in range(n):
-                here = within[group + g, block : block + LANES]
-                _load(here, total[group + g], (h, q_0), powers, (x, u[g, 0], log_p[g]))
-                _raise(x, u[g], v[g])
+            corner = (group, n, block)
+            _measures((within, total), corner, plan, (x, u, log_p))
+            raise_powers(x, u, v, n)
             add_products(sums, sums_log, u, v, log_p, rows, n)
         for r in range(block, min(block + LANES, last - first)):
             for k in range(n_q):
                 Z[k, first + r] = sums[k, r - block]
                 Z_log[k, first + r] = sums_log[k, r - block]
-    return counted
 
 
 @kernel
-def general_tile(counts: Any, span: Any, min_neighbours: Any, q: Any, out: Any) -> Any:
-    """Z and Z_log [q, radius] of one tile, radii first:last, for any q."""
+def general_tile(neurons: Any, span: Any, q: Any, out: Any) -> None:
+    """Z and Z_log [q, radius] of a tile at the radii first:last, for any q."""
+    counts, min_neighbours = neurons
     start, stop, first, last = span
     Z, Z_log = out
     within = np.empty((stop - start, last - first), np.uint32)
     total = np.empty(stop - start, np.uint32)
-    counted = _select(counts, span, min_neighbours, within, total)
+    counted = _select(counts, span, min_neighbours, (within, total))
     for i in range(counted):
         for r in range(last - first):
             log_p = _log_measure(np.int64(within[i, r]), np.int64(total[i]))
@@ -179,7 +176,6 @@ def general_tile(counts: Any, span: Any, min_neighbours: Any, q: Any, out: Any) 
                 power = math.exp(q[k] * log_p)
                 Z[k, first + r] += power
                 Z_log[k, first + r] = fma(power, log_p, Z_log[k, first + r])
-    return counted
 
 
 @kernel
@@ -219,12 +215,12 @@ def partition_function(
         last = min(first + radii, n_radii)
         span = (tile * TILE, min(tile * TILE + TILE, n), first, last)
         if spacing is None:
-            general_tile(counts, span, min_neighbours, q, (Z[tile], Z_log[tile]))
+            general_tile((counts, min_neighbours), span, q, (Z[tile], Z_log[tile]))
             return
         for k in range(0, len(q), CHUNK):
             plan = (spacing, float(q[k]), _powers(spacing, float(q[k]), size))
             out = (Z[tile, k : k + CHUNK], Z_log[tile, k : k + CHUNK])
-            factorised_tile(counts, span, min_neighbours, plan, out)
+            factorised_tile((counts, min_neighbours), span, plan, out)
 
     spread(add, [(t, r) for t in range(len(counted)) for r in range(0, n_radii, radii)], threads)
     Z[:, q == 0] = counted[:, np.newaxis, np.newaxis]
@@ -241,7 +237,7 @@ def _spacing(q: npt.NDArray[np.float64]) -> float | None:
     return h if off.max() <= 4 * np.spacing(largest) else None
 
 
-def _table_size(counts: npt.NDArray[np.uint32]) -> Any:
+def _table_size(counts: npt.NDArray[np.uint32]) -> int:
     """Entries of the table of powers: a power of two, so that few tables are made."""
     most = int(counts.sum(axis=1, dtype=np.int64).max(initial=0)) + 2
     return min(TABLE_SIZE, max(1 << 12, 1 << (most - 1).bit_length()))
