@@ -12,8 +12,8 @@ import ml_dtypes
 import numpy as np
 
 from neuromfa.provenance import versions
-from neuromfa.scheduler import usable_threads
 from neuromfa_kernels import count_neighbours, radius_table
+from neuromfa_kernels.cpu_threads import usable_threads
 
 CUTOFF = 150.0
 OPTIONAL = ("torch", "huggingface_hub", "matplotlib", "pandas", "cupy-cuda13x")
@@ -25,13 +25,13 @@ def examine() -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        ``check``, ``ok`` and ``detail``; all but the last three can fail.
+        ``check``, ``ok`` and ``detail``; the first two can fail, the others inform.
     """
     found = versions((*("neuromfa", "numpy", "numba"), *OPTIONAL))
     return [
         _check("neighbour counts of all 65,536 bfloat16 codes", _codes_agree),
         _check("writing results", _can_write),
-        {"check": "threads", "ok": True, "detail": str(usable_threads())},
+        {"check": "threads", "ok": True, "detail": str(usable_threads(None))},
         {
             "check": "versions",
             "ok": True,

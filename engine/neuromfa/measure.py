@@ -18,6 +18,7 @@ from neuromfa.network import Layer, Map
 from neuromfa.protocol import Protocol
 from neuromfa.scheduler import Unit
 from neuromfa_kernels import (
+    TOO_FEW_EDGES,
     NeighbourCounts,
     TileSums,
     count_neighbours,
@@ -26,7 +27,6 @@ from neuromfa_kernels import (
     radius_table,
 )
 
-TOO_FEW_EDGES = 1
 NONFINITE = 3
 BLOCK_ROWS = 1024
 """Rows looked through at a time for a weight that is not finite."""

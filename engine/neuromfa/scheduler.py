@@ -22,6 +22,7 @@ from neuromfa.multifractal import moments
 from neuromfa.network import Layer, Network, classify
 from neuromfa.protocol import Protocol
 from neuromfa_kernels import DTYPES, TILE
+from neuromfa_kernels.cpu_threads import usable_threads
 
 if TYPE_CHECKING:
     import torch
@@ -153,11 +154,6 @@ def check_dtypes(checkpoint: Checkpoint, network: Network) -> None:
                 )
 
 
-def usable_threads() -> int:
-    """Processors this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def layer_bytes(layer: Layer, itemsizes: dict[str, int]) -> int:
     """Bytes of a layer's weights as stored; `itemsizes` by tensor name."""
     return sum(m.weights * itemsizes[m.tensor] for m in layer.maps)
@@ -200,9 +196,9 @@ def plan(
     UsageError
         If `threads` is not positive.
     """
-    threads = usable_threads() if threads is None else threads
-    if threads < 1:
+    if threads is not None and threads < 1:
         raise UsageError(f"threads {threads}: must be at least 1")
+    threads = usable_threads(threads)
     tile = tile_bytes(protocol)
     if (tiles := memory // (2 * tile)) < 1:
         raise ResourceError(
