@@ -20,10 +20,10 @@ from pathlib import Path
 
 import ml_dtypes
 import numpy as np
-from kernels import authors_way, read_bandwidth
-from record import RESULTS, record
 
 import neuromfa
+from kernels import authors_way, read_bandwidth
+from record import RESULTS, record
 
 HIDDEN, INNER = 4096, 11008
 SHAPES = {
