@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +23,21 @@ INTERRUPTED = 130
 UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
+_ROOMS: dict[str, str] = {}
+"""Verbs that live with what they do, and the module of each: it holds a command of that name."""
+
+
 class _Verbs(click.Group):
     """Verbs in the order of the work, British spelling first, American taken too."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _ROOMS:
+            command: click.Command = getattr(import_module(_ROOMS[cmd_name]), cmd_name)
+            return command
         return super().get_command(ctx, "analyse" if cmd_name == "analyze" else cmd_name)
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
-        return list(self.commands)
+        return [*self.commands, *_ROOMS]
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
