@@ -47,7 +47,9 @@ place), needs a place here."""
 KERNEL_RANKS = (
     ("radius",),
     ("answers", "arrays", "cpu_jit", "cpu_threads"),
-    ("cpu_hits", "cpu_vectors"),
+    ("cpu_vectors",),
+    ("cpu_bins",),
+    ("cpu_hits",),
     ("cpu_counts", "cpu_dimension", "cpu_partition"),
     ("cpu", "cuda"),
     ("__init__",),

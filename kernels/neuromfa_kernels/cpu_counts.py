@@ -1,8 +1,8 @@
 """Neighbour counts on the CPU (definitions, section 2).
 
-A thread owns some neurons and keeps their hits, two bytes each, in its nearest cache while the
-edges pass by, then adds them to the counts. The floor is one load of the code, one of its bin, and
-one load and store of a hit for each weight.
+A thread owns some neurons and keeps their hits, one byte each, in its nearest cache while the
+edges pass by, adds them to totals before they can overflow, and these to the counts. The floor is
+one load of the code, one of its bin, and one load and store of a hit for each weight.
 """
 
 from __future__ import annotations
@@ -14,88 +14,69 @@ import numpy as np
 import numpy.typing as npt
 
 from neuromfa_kernels.answers import NeighbourCounts
-from neuromfa_kernels.cpu_hits import CELL_SHIFT, hit
+from neuromfa_kernels.cpu_hits import BATCH, hit
 from neuromfa_kernels.cpu_jit import kernel
 from neuromfa_kernels.cpu_threads import spread, usable_threads
+from neuromfa_kernels.cpu_vectors import LANES
 from neuromfa_kernels.radius import FIRST_RADIUS, NEAR, NEAREST, NONFINITE, RadiusTable
 
-HIT_BYTES = 32 << 10
-"""Hits of one strip: most of a first-level cache, with room for the table of bins."""
-MOST_ROWS = 65_535
-"""Edges of a neuron that 16 bits can count."""
+HIT_BYTES = 40 << 10
+"""Most hits of one strip: a first-level cache, most of them rarely touched."""
+PIECE_BYTES = 512
+"""A row's piece of a strip: long enough to be fetched well, short enough to wait in the cache."""
+MOST_ROWS = 255
+"""Edges of a neuron that 8 bits can count."""
+STRIPS = 4
+"""Strips of a panel: while one is counted, the rows' pieces of the next are fetched."""
 PIECES = 8
 """Hits kept apart for one neuron in a row, so that equal neighbours do not wait for each other."""
 SMALL = 1 << 18
 """Below so many weights a second thread costs more than it brings."""
 PIECES_PER_THREAD = 4
 """Enough that threads end together."""
-SMALLEST_CELL = {4: 11, 8: 43}
-"""Bits of a code that tell nothing about its cell: bounds the size of a table of cells."""
 
 
 @lru_cache(maxsize=64)
 def _lookup(table: RadiusTable) -> tuple[Any, npt.NDArray[np.uint16], int]:
     """What the inner loop needs to find a slot, the bin of each slot, and the number of slots."""
-    size = table.dtype.itemsize
-    codes, words = np.zeros(0, np.uint16), np.zeros(0, np.uint64)
+    size, definition = table.dtype.itemsize, (table.cutoff, table.above)
     identity = np.arange(table.n_bins, dtype=np.uint16)
-    slots = -(-table.n_bins // 8) * 8
     if size == 1:
-        return (codes, 0, words, table.bounds), table.bins(np.arange(128)), 128
-    if size == 2:
-        half = table.bins(np.arange(1 << 15))
-        return (np.concatenate([half, half]), 0, words, table.bounds), identity, slots
-    return (codes, *_cells(table, size)), identity, slots
-
-
-def _cells(table: RadiusTable, size: int) -> tuple[int, npt.NDArray[np.uint64], Any]:
-    """Cells of codes with equal high bits, with the bin at the start and the bound inside, if any.
-
-    A cell that this cannot describe is marked by a bin that does not exist, and searched.
-    """
-    edges = np.unique(table.bounds)
-    gap = int(np.diff(edges[edges > 1]).min())
-    shift = np.uint64(max(gap.bit_length() - 1, SMALLEST_CELL[size]))
-    top = np.uint64((1 << (8 * size - 1)) - 1)
-    starts = np.arange(int(top >> shift) + 1, dtype=np.uint64) << shift
-    low = table.bins(starts).astype(np.uint64)
-    inside = edges[(edges & ((np.uint64(1) << shift) - np.uint64(1)) != 0) & (edges <= top)]
-    bound = np.full(len(starts), top + np.uint64(1))
-    own, how_many = np.unique(inside >> shift, return_counts=True)
-    bound[(inside >> shift).astype(np.intp)] = inside
-    # where a radius has no value of the type, one bound crosses two bins
-    jump = table.bins(inside - np.uint64(1)) - table.bins(inside)
-    marked = np.append(own[how_many > 1], inside[jump > 1] >> shift).astype(np.intp)
-    low[marked], bound[marked] = np.uint64(len(table.bounds) + 1), top + np.uint64(1)
-    if size == 4:  # both in one word: a borrow from the bin is the comparison
-        words = (low << np.uint64(CELL_SHIFT)) + (bound - np.uint64(1))
-    else:
-        words = np.stack([low, bound], axis=1).reshape(-1)
-    return int(shift), words, table.bounds
+        return (identity, definition), table.bins(np.arange(128)), 128
+    half = table.bins(np.arange(1 << 15)) if size == 2 else identity
+    return (np.concatenate([half, half]), definition), identity, -(-table.n_bins // 8) * 8
 
 
 @kernel
-def _empty(hits: Any, slots: Any, bins: Any, place: Any, out: Any) -> None:
-    """Add the hits of a strip to the counts, and clear them."""
+def _add(hits: Any, totals: Any) -> None:
+    """Add hits to totals and clear them."""
+    for k in range(len(hits)):
+        totals[k] += np.uint32(hits[k])
+    hits[:] = 0
+
+
+@kernel
+def _empty(totals: Any, slots: Any, bins: Any, place: Any, out: Any) -> None:
+    """Add the totals of a strip to the counts, and clear them."""
     first, step, n = place
-    counts, near, totals = out
+    counts, near, dropped = out
     n_radii = counts.shape[1]
     for j in range(n):
         neuron = first + j * step
         for slot in range(len(bins)):
-            found = hits[j * slots + slot]
+            found = totals[j * slots + slot]
             if found:
                 b = bins[slot]
                 if FIRST_RADIUS <= b < n_radii + FIRST_RADIUS:
-                    counts[neuron, b - FIRST_RADIUS] += np.uint32(found)
+                    counts[neuron, b - FIRST_RADIUS] += found
                 elif b == NEAREST or b == NEAR:
-                    near[b - NEAREST, neuron] += np.uint32(found)
-                    totals[0] += found
+                    near[b - NEAREST, neuron] += found
+                    dropped[0] += found
                 elif b == NONFINITE:
-                    totals[3] += found
+                    dropped[3] += found
                 else:
-                    totals[b - n_radii - FIRST_RADIUS + 1] += found
-    hits[: n * slots] = 0
+                    dropped[b - n_radii - FIRST_RADIUS + 1] += found
+    totals[: n * slots] = 0
 
 
 def add_neighbours(
@@ -112,7 +93,7 @@ def add_neighbours(
         return
     workers = usable_threads(threads) if matrix.size > SMALL else 1
     neurons = matrix.shape[1]
-    strip = _strip(_lookup(table)[2])
+    strip = _strip(_lookup(table)[2], matrix.itemsize)
     pieces = max(1, neurons // (strip * workers * PIECES_PER_THREAD))
     step = neurons if workers == 1 else strip * pieces
 
@@ -137,31 +118,38 @@ def _count(
     totals = np.zeros(4, np.int64)
     found, out = (lookup, bins), (counts, near, totals)
     if abs(across) <= abs(down):
-        strip = min(neurons, _strip(slots))
+        strip = min(neurons, _strip(slots, size))
         _columns(size, view, (edges, neurons, slots, strip), found, out)
     else:
         _rows(size, view, (edges, neurons, slots), found, out)
     return totals
 
 
-def _strip(slots: int) -> int:
-    """Neurons whose hits stay in the nearest cache, by sixteens."""
-    return max(16, HIT_BYTES // (2 * slots) // 16 * 16)
+def _strip(slots: int, size: int) -> int:
+    """Neurons of `size` bytes an edge whose hits stay in the nearest cache, by sixteens."""
+    return max(16, min(HIT_BYTES // slots, PIECE_BYTES // size) // 16 * 16)
 
 
 @kernel
 def _columns(size: Any, view: Any, shape: Any, found: Any, out: Any) -> None:
-    """Neurons side by side: strip after strip."""
+    """Neurons side by side: panels of `STRIPS` strips, strip after strip for some rows."""
     address, down, across = view
     edges, neurons, slots, strip = shape
-    lookup, bins = found
-    hits = np.zeros(strip * slots, np.uint16)
-    for first in range(0, neurons, strip):
-        n = min(strip, neurons - first)
+    (table, definition), bins = found
+    lookup = (table, definition, np.empty(max(BATCH, strip) + LANES, np.uint16))
+    panel = STRIPS * strip
+    hits, totals = np.zeros(panel * slots, np.uint8), np.zeros(panel * slots, np.uint32)
+    one, width = np.uint8(1), np.uint64(slots)
+    for first in range(0, neurons, panel):
+        wide = min(panel, neurons - first)
         for row in range(0, edges, MOST_ROWS):
-            at = (address + row * down + first * across, down, across)
-            hit(size, at, (min(MOST_ROWS, edges - row), n, slots), lookup, hits)
-            _empty(hits, slots, bins, (first, 1, n), out)
+            rows = min(MOST_ROWS, edges - row)
+            for start in range(0, wide, strip):
+                at = (address + row * down + (first + start) * across, down, across)
+                n = min(strip, wide - start)
+                hit(size, at, (rows, n, width, one), lookup, hits[start * slots :])
+            _add(hits[: wide * slots], totals)
+        _empty(totals, slots, bins, (first, 1, wide), out)
 
 
 @kernel
@@ -169,32 +157,19 @@ def _rows(size: Any, view: Any, shape: Any, found: Any, out: Any) -> None:
     """A neuron's edges side by side: as a matrix of `PIECES` columns they are a strip."""
     address, down, across = view
     edges, neurons, slots = shape
-    lookup, bins = found
-    hits = np.zeros(PIECES * slots, np.uint16)
-    whole = edges - edges % PIECES
-    most = MOST_ROWS // PIECES
+    (table, definition), bins = found
+    lookup = (table, definition, np.empty(BATCH + LANES, np.uint16))
+    totals = np.zeros(PIECES * slots, np.uint32)
+    one, width = np.uint32(1), np.uint64(4 * slots)
+    whole = edges // PIECES
     for neuron in range(neurons):
-        start = address + neuron * across
-        for edge in range(0, whole, PIECES * most):
-            n = min(most, (whole - edge) // PIECES)
-            at = (start + edge * down, PIECES * down, down)
-            hit(size, at, (n, PIECES, slots), lookup, hits)
-            if edge + n * PIECES < whole:
-                _fold(hits, slots)
-                _empty(hits, slots, bins, (neuron, 0, 1), out)
-        _fold(hits, slots)
-        _empty(hits, slots, bins, (neuron, 0, 1), out)
-        if whole < edges:
-            at = (start + whole * down, down, down)
-            hit(size, at, (1, edges - whole, slots), lookup, hits)
-            _fold(hits, slots)
-            _empty(hits, slots, bins, (neuron, 0, 1), out)
-
-
-@kernel
-def _fold(hits: Any, slots: Any) -> None:
-    """Add the pieces of a neuron to the first."""
-    for k in range(1, PIECES):
-        for slot in range(slots):
-            hits[slot] += hits[k * slots + slot]
-            hits[k * slots + slot] = 0
+        at = (address + neuron * across, PIECES * down, down)
+        hit(size, at, (whole, PIECES, width, one), lookup, totals)
+        if edges % PIECES:
+            at = (at[0] + whole * PIECES * down, PIECES * down, down)
+            hit(size, at, (1, edges % PIECES, width, one), lookup, totals)
+        for k in range(1, PIECES):
+            for slot in range(slots):
+                totals[slot] += totals[k * slots + slot]
+                totals[k * slots + slot] = 0
+        _empty(totals, slots, bins, (neuron, 0, 1), out)

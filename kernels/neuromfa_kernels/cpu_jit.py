@@ -47,6 +47,19 @@ load8, load16, load32, load64 = _loader(8), _loader(16), _loader(32), _loader(64
 
 
 @intrinsic
+def count(_context: Any, counters: Any, index: Any, one: Any) -> Any:
+    """Add one to a counter of the type of `one`, in a table of them at an address."""
+
+    def generate(target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        table = builder.inttoptr(arguments[0], arguments[2].type.as_pointer())
+        place = builder.gep(table, [arguments[1]])
+        builder.store(builder.add(builder.load(place), arguments[2]), place)
+        return target.get_dummy_value()
+
+    return types.void(counters, index, one), generate
+
+
+@intrinsic
 def prefetch(_context: Any, address: Any) -> Any:
     """Ask for the cache line at an address; an address that is not mapped does no harm."""
 
