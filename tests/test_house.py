@@ -16,7 +16,7 @@ KERNELS = ROOT / "kernels" / "neuromfa_kernels"
 
 RANKS = (
     ("errors",),
-    ("protocol",),
+    ("protocol", "revisions"),
     ("neuromfa_kernels",),
     ("tensors",),
     ("hub", "safetensors_file"),
