@@ -92,7 +92,7 @@ class Group:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready values: lists for arrays, None for NaN."""
-        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+        return {f.name: plain(getattr(self, f.name)) for f in fields(self)}
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
@@ -260,16 +260,16 @@ _FROM_PLAIN: dict[str, Callable[[Any], Any]] = {  # by a field's declared type
 }
 
 
-def _plain(value: Any) -> Any:
-    """JSON has no NaN and no arrays."""
+def plain(value: Any) -> Any:
+    """JSON-ready values: JSON has no NaN and no arrays."""
     if isinstance(value, np.ndarray):
-        return [_plain(x) for x in value.tolist()]
+        return [plain(x) for x in value.tolist()]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {k: _plain(v) for k, v in value.items()}
+        return {k: plain(v) for k, v in value.items()}
     if isinstance(value, tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     return value
 
 
