@@ -34,6 +34,7 @@ RANKS = (
     ("results",),
     ("groups", "scheduler", "storage"),
     ("cluster", "measure", "provenance"),
+    ("scale",),
     ("analysis",),
     ("doctor", "emergence", "graph", "preview", "scores"),
     ("console",),

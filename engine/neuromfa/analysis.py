@@ -5,6 +5,7 @@ path | hub name | state dict | module
 Checkpoint
    |  classify               each tensor: analysed, excluded by a rule, or unknown
 Network of layers
+   |  tensor_scales          only for distances relative to them
    |  plan                   pieces that fit in memory
 Unit: some neurons of a layer        ---- for each unit, on one thread ----
    |  read                   mapped, stored dtype; never a whole model
@@ -36,6 +37,7 @@ from neuromfa.multifractal import Float64
 from neuromfa.protocol import Protocol
 from neuromfa.provenance import provenance
 from neuromfa.results import Analysis, Group
+from neuromfa.scale import relative_factors, tensor_scales
 from neuromfa.scheduler import DEFAULT_MEMORY, Prepared, Unit, prepare, run
 
 if TYPE_CHECKING:
@@ -190,6 +192,10 @@ def _survey(job: Prepared, protocol: Protocol, progress: Callable[[Progress], No
             progress(Progress(done, work.weight_bytes, None))
             yield sums
 
+    factors = {}
+    if protocol.distance == "relative":
+        scales = tensor_scales(checkpoint, network, protocol, threads=work.threads)
+        factors = relative_factors(scales, protocol)
     totals = Totals(protocol)
     layers: list[Group] = []
     dimensions: dict[str, Float64] = {}
@@ -198,7 +204,9 @@ def _survey(job: Prepared, protocol: Protocol, progress: Callable[[Progress], No
     try:
         answers = run(
             work.units,
-            lambda unit: measure(checkpoint, network.layers[unit.layer], unit, protocol),
+            lambda unit: measure(
+                checkpoint, network.layers[unit.layer], unit, protocol, factors=factors
+            ),
             executor,
             in_flight=2 * work.threads,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,8 @@ PROTOCOL = (
     click.option(
         "--include", multiple=True, type=click.Choice(INCLUDABLE), help="Analyse as well."
     ),
+    click.option("--distance", type=click.Choice(["inverse", "relative"]), default="inverse"),
+    click.option("--relative-scale", type=float, help="Radius of a weight of typical size."),
 )
 """The settings that may change a number."""
 
@@ -83,5 +86,5 @@ def settings(options: dict[str, Any]) -> tuple[Protocol, dict[str, Any]]:
     """Protocol, and how to open and what to use, from the options of the command line."""
     options["memory"] = memory_size(options["memory"])
     options["q"] = moments(options["q"])
-    names = ("cutoff", "q", "min_neighbours", "radii", "experts", "nonfinite", "include")
+    names = [field.name for field in fields(Protocol)]
     return Protocol(**{name: options.pop(name) for name in names}), options

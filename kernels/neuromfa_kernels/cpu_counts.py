@@ -31,9 +31,11 @@ PIECES_PER_THREAD = 4
 """Enough that threads end together."""
 SMALLEST_CELL = {4: 11, 8: 43}
 """Bits of a code that tell nothing about its cell: bounds the size of a table of cells."""
+LARGEST_GAP = {4: np.uint64(1 << 23), 8: np.uint64(1 << 52)}
+"""Of codes that one cell may hold: as many as a power of two has."""
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def _lookup(table: RadiusTable) -> tuple[Any, npt.NDArray[np.uint16], int]:
     """What the inner loop needs to find a slot, the bin of each slot, and the number of slots."""
     size = table.dtype.itemsize
@@ -54,9 +56,9 @@ def _cells(table: RadiusTable, size: int) -> tuple[int, npt.NDArray[np.uint64], 
     A cell that this cannot describe is marked by a bin that does not exist, and searched.
     """
     edges = np.unique(table.bounds)
-    gap = int(np.diff(edges[edges > 1]).min())
-    shift = np.uint64(max(gap.bit_length() - 1, SMALLEST_CELL[size]))
     top = np.uint64((1 << (8 * size - 1)) - 1)
+    gap = int(np.diff(edges[edges > 1]).min(initial=LARGEST_GAP[size]))
+    shift = np.uint64(max(gap.bit_length() - 1, SMALLEST_CELL[size]))
     starts = np.arange(int(top >> shift) + 1, dtype=np.uint64) << shift
     low = table.bins(starts).astype(np.uint64)
     inside = edges[(edges & ((np.uint64(1) << shift) - np.uint64(1)) != 0) & (edges <= top)]
