@@ -31,6 +31,7 @@ RANKS = (
     ("network",),
     ("multifractal",),
     ("dimension", "jackknife", "surrogates"),
+    ("group",),
     ("results",),
     ("groups", "scheduler", "storage"),
     ("cluster", "measure", "provenance"),

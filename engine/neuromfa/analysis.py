@@ -37,7 +37,7 @@ from neuromfa.multifractal import Float64
 from neuromfa.protocol import Protocol
 from neuromfa.provenance import provenance
 from neuromfa.results import Analysis, Group
-from neuromfa.scale import relative_factors, tensor_scales
+from neuromfa.scale import TensorScale, relative_factors, tensor_scales
 from neuromfa.scheduler import DEFAULT_MEMORY, Prepared, Unit, prepare, run
 
 if TYPE_CHECKING:
@@ -160,6 +160,9 @@ def analyse(  # noqa: PLR0913  (the one verb: each setting is a concept of its o
             provenance=provenance(job.checkpoint, job.plan, survey.digests, seconds),
             warnings=(*job.checkpoint.warnings, *job.network.warnings),
             fractal_dimensions=survey.dimensions if fractal_dimensions else {},
+            tensor_rms=None
+            if survey.scales is None
+            else {tensor: scale.rms for tensor, scale in survey.scales.items()},
         )
 
 
@@ -170,6 +173,7 @@ class _Survey(NamedTuple):
     layers: tuple[Group, ...]
     dimensions: dict[str, Float64]
     digests: dict[str, str]
+    scales: dict[str, TensorScale] | None
 
 
 def _survey(job: Prepared, protocol: Protocol, progress: Callable[[Progress], None]) -> _Survey:
@@ -192,10 +196,10 @@ def _survey(job: Prepared, protocol: Protocol, progress: Callable[[Progress], No
             progress(Progress(done, work.weight_bytes, None))
             yield sums
 
-    factors = {}
+    scales = None
     if protocol.distance == "relative":
         scales = tensor_scales(checkpoint, network, protocol, threads=work.threads)
-        factors = relative_factors(scales, protocol)
+    factors = relative_factors(scales or {}, protocol)
     totals = Totals(protocol)
     layers: list[Group] = []
     dimensions: dict[str, Float64] = {}
@@ -221,6 +225,6 @@ def _survey(job: Prepared, protocol: Protocol, progress: Callable[[Progress], No
         others = [t for t in checkpoint.tensors if t not in hashes]
         hashes |= {t: executor.submit(digest, t) for t in others}
         digests = {tensor: found.result() for tensor, found in hashes.items()}
-        return _Survey(totals, tuple(layers), dimensions, digests)
+        return _Survey(totals, tuple(layers), dimensions, digests, scales)
     finally:
         executor.shutdown(cancel_futures=True)
