@@ -13,6 +13,7 @@ import click
 import neuromfa
 from neuromfa.errors import NeuromfaError, ResourceError, UsageError
 from neuromfa.options import OPENING, PROTOCOL, RESOURCES, settings, with_options
+from neuromfa.reference import verbs as reference
 
 if TYPE_CHECKING:
     from neuromfa.analysis import Progress
@@ -69,13 +70,15 @@ def main() -> None:
 
 @cli.command()
 @click.argument("checkpoint")
-@with_options(*PROTOCOL, *OPENING, *RESOURCES)
+@with_options(*reference.OPTIONS, *PROTOCOL, *OPENING, *RESOURCES)
 @click.option("--json", "as_json", is_flag=True, help="Print the whole record as JSON.")
 @click.option("--output", type=click.Path(path_type=Path), help="Directory for JSON and Parquet.")
 @click.option("--fractal-dimensions", is_flag=True, help="Keep those of single neurons.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Figure: PNG, PDF or SVG.")
 @click.option("--quiet", is_flag=True, help="No progress, no table.")
+@click.pass_context
 def analyse(
+    context: click.Context,
     checkpoint: str,
     *,
     as_json: bool,
@@ -86,6 +89,8 @@ def analyse(
     **options: Any,
 ) -> None:
     """Analyse a checkpoint: a path, or ORG/NAME[@REVISION] in the hub cache."""
+    if reference.analysed(context, options):
+        return
     from neuromfa import console, report, storage  # noqa: PLC0415  (slow to import)
     from neuromfa.analysis import analyse as run  # noqa: PLC0415
 
