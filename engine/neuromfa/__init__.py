@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from neuromfa.reference.procedure import analyse_reference
     from neuromfa.reference.record import ReferenceAnalysis
     from neuromfa.reference.sampling import SamplingPlan, sampling_plan
+    from neuromfa.reference.settings import ReferenceProtocol
     from neuromfa.results import Analysis, Group
     from neuromfa.storage import read_analysis, schema, write_analysis
 
@@ -49,6 +50,7 @@ _HOMES = {
     "reference.procedure": ("analyse_reference",),
     "reference.record": ("ReferenceAnalysis",),
     "reference.sampling": ("SamplingPlan", "sampling_plan"),
+    "reference.settings": ("ReferenceProtocol",),
     "results": ("Analysis", "Group"),
     "storage": ("read_analysis", "schema", "write_analysis"),
 }
@@ -65,6 +67,7 @@ __all__ = [
     "Protocol",
     "ReferenceAnalysis",
     "ReferenceEmergence",
+    "ReferenceProtocol",
     "ResourceError",
     "SamplingPlan",
     "UnsupportedError",

@@ -68,7 +68,7 @@ def main() -> None:
     sys.exit(code)
 
 
-@cli.command()
+@cli.command(cls=reference.ByProtocol)
 @click.argument("checkpoint")
 @with_options(*reference.OPTIONS, *PROTOCOL, *OPENING, *RESOURCES)
 @click.option("--json", "as_json", is_flag=True, help="Print the whole record as JSON.")
@@ -76,9 +76,7 @@ def main() -> None:
 @click.option("--fractal-dimensions", is_flag=True, help="Keep those of single neurons.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Figure: PNG, PDF or SVG.")
 @click.option("--quiet", is_flag=True, help="No progress, no table.")
-@click.pass_context
 def analyse(
-    context: click.Context,
     checkpoint: str,
     *,
     as_json: bool,
@@ -89,8 +87,6 @@ def analyse(
     **options: Any,
 ) -> None:
     """Analyse a checkpoint: a path, or ORG/NAME[@REVISION] in the hub cache."""
-    if reference.analysed(context, options):
-        return
     from neuromfa import console, report, storage  # noqa: PLC0415  (slow to import)
     from neuromfa.analysis import analyse as run  # noqa: PLC0415
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from neuromfa.architectures import load_registry
 from neuromfa.provenance import provenance
@@ -25,20 +25,17 @@ if TYPE_CHECKING:
     from neuromfa.scheduler import Source
 
 
-def analyse_reference(  # noqa: PLR0913  (as `analyse`: each setting is a concept of its own)
+def analyse_reference(
     source: Source,
+    protocol: ReferenceProtocol | None = None,
     *,
-    sample_size: int = 64,
-    samples: int = 10,
-    cutoff: float = 150.0,
-    dimension_cutoff: float = 200.0,
-    nonfinite: Literal["error", "drop"] = "error",
     revision: str | None = None,
     allow_pickle: bool = False,
     architectures: str | os.PathLike[str] | None = None,
     strict: bool = False,
     threads: int | None = None,
     fractal_dimensions: bool = False,
+    **settings: Any,
 ) -> ReferenceAnalysis:
     """Analyse a checkpoint as the authors of NeuroMFA do: by ten sampled networks.
 
@@ -50,17 +47,8 @@ def analyse_reference(  # noqa: PLR0913  (as `analyse`: each setting is a concep
     ----------
     source : path, str, mapping, torch.nn.Module or Checkpoint
         As for `analyse`.
-    sample_size : int
-        Units drawn of each layer, 32 or 64 in the paper; twice as many of an MLP's hidden units.
-    samples : int
-        Sampled networks: the seeds 0, 1, ....
-    cutoff : float
-        Largest distance T that counts for the spectrum.
-    dimension_cutoff : float
-        Largest distance that counts for the neuron fractal dimensions.
-    nonfinite : {"error", "drop"}
-        Sampled weights that are NaN or infinite stop the analysis, or are never in range, as the
-        authors have it.
+    protocol : ReferenceProtocol, optional
+        Everything that may change a number.
     revision : str, optional
         Branch, tag or commit of a hub name.
     allow_pickle : bool
@@ -73,6 +61,8 @@ def analyse_reference(  # noqa: PLR0913  (as `analyse`: each setting is a concep
         As many as the process may use by default; changes no bit of the result.
     fractal_dimensions : bool
         Keep the fractal dimension of every single neuron in the record.
+    **settings
+        Of the protocol, by name: ``sample_size=32``, ``samples=10``, ``cutoff=150.0``, ....
 
     Returns
     -------
@@ -100,13 +90,7 @@ def analyse_reference(  # noqa: PLR0913  (as `analyse`: each setting is a concep
     >>> found.statistics()["alpha_0_mean"], found.statistics()["alpha_0_sd"]  # doctest: +SKIP
     """
     started = time.perf_counter()
-    protocol = ReferenceProtocol(
-        sample_size=sample_size,
-        samples=samples,
-        cutoff=cutoff,
-        dimension_cutoff=dimension_cutoff,
-        nonfinite=nonfinite,
-    )
+    protocol = replace(protocol or ReferenceProtocol(), **settings)
     registry = load_registry(Path(architectures) if architectures else None)
     with (
         prepare(

@@ -43,47 +43,37 @@ _SHARED = (
 )
 
 
-def analysed(context: click.Context, options: dict[str, Any]) -> bool:
-    """Do the work if the command line asks for the reference protocol.
+class ByProtocol(click.Command):
+    """The command ``analyse``: its own body is the exact protocol, the other one is here."""
 
-    Parameters
-    ----------
-    context : click.Context
-        Of the command ``analyse``, with everything that was given.
-    options : dict
-        Those of the exact protocol; what belongs to the choice is taken out.
+    def invoke(self, ctx: click.Context) -> Any:
+        """Check that the chosen protocol has the options that were given, and do the work.
 
-    Returns
-    -------
-    bool
-        Whether the work was done here.
-
-    Raises
-    ------
-    UsageError
-        If an option was given that the chosen protocol does not have.
-    """
-    given = context.params
-    reference = given["protocol"] == "reference"
-    for name in ("protocol", *_OWN):
-        options.pop(name)
-    known = {*_OWN, *_OPENING, *_SHARED}
-    flags = {p.name: p.opts[0] for p in context.command.params if p.name}
-    wrong = [
-        flags[name]
-        for name in given
-        if (name not in known if reference else name in _OWN)
-        and context.get_parameter_source(name) is not ParameterSource.DEFAULT
-    ]
-    if wrong:
-        other = "exact" if reference else "reference"
-        raise UsageError(
-            f"{', '.join(wrong)}: the protocol {given['protocol']} has no such setting; leave it "
-            f"out, or take --protocol {other}"
-        )
-    if reference:
-        _analyse(given)
-    return reference
+        Raises
+        ------
+        UsageError
+            Naming those that it does not have.
+        """
+        chosen = ctx.params["protocol"]
+        known = {*_OWN, *_OPENING, *_SHARED}
+        wrong = [
+            parameter.opts[0]
+            for parameter in self.params
+            if (name := parameter.name or "")
+            and (name not in known if chosen == "reference" else name in _OWN)
+            and ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
+        ]
+        if wrong:
+            other = "exact" if chosen == "reference" else "reference"
+            raise UsageError(
+                f"{', '.join(wrong)}: the protocol {chosen} has no such setting; leave it out, or "
+                f"take --protocol {other}"
+            )
+        if chosen == "reference":
+            return _analyse(ctx.params)
+        for name in ("protocol", *_OWN):
+            del ctx.params[name]
+        return super().invoke(ctx)
 
 
 def _analyse(given: Mapping[str, Any]) -> None:
