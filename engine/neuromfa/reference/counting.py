@@ -9,14 +9,8 @@ import numpy as np
 
 from neuromfa.checkpoint import Checkpoint
 from neuromfa.errors import BadInputError
-from neuromfa.multifractal import (
-    Float64,
-    Int64,
-    PartitionSums,
-    mass_exponents,
-    moments,
-    spectrum,
-)
+from neuromfa.multifractal import Float64, Int64
+from neuromfa.reference.differences import forward_spectrum
 from neuromfa.reference.layout import Block, Part
 from neuromfa.reference.samples import ReferenceSample, SampledDimension
 from neuromfa.reference.sampling import SamplingPlan
@@ -25,7 +19,6 @@ from neuromfa_kernels import (
     NeighbourCounts,
     count_neighbours,
     fractal_dimension,
-    partition_function,
     radius_table,
 )
 
@@ -82,25 +75,15 @@ def measure_sample(
     """
     counted = _count(checkpoint, blocks, plan, protocol)
     exact = protocol.spectrum
-    q = moments(exact)
     counts, dropped = counted.near.counts, counted.near.dropped
-    tiles = partition_function(counts, q, min_neighbours=exact.min_neighbours, threads=1)
-    Z, Z_log = np.zeros((2, len(q), exact.n_radii))
-    for tile, tile_log in zip(tiles.Z, tiles.Z_log, strict=True):
-        Z += tile
-        Z_log += tile_log
-    sums = PartitionSums(q, Z, Z_log, tiles.observed, counted=tiles.counted)
-    fit = mass_exponents(sums, exact)
-    tau = fit.tau if fit.undefined else published_slopes(sums, fit.radii)
-    alpha, f = forward_differences(tau, q)
-    index = None if fit.undefined else int(np.argmax(f))
+    found = forward_spectrum(counts, exact)
     below, above, zeros, nonfinite = map(int, dropped)
     in_range = int(counts.sum(dtype=np.int64))
     sample = ReferenceSample(
         sample=plan.sample,
         plan_sha256=plan.digest(),
         neurons=len(counted.edges),
-        counted_neurons=tiles.counted,
+        counted_neurons=found.counted,
         edges=in_range + below + above,
         edges_in_range=in_range,
         edges_below=below,
@@ -108,59 +91,20 @@ def measure_sample(
         zeros=zeros,
         nonfinite=nonfinite,
         artificial_edges=_artificial_edges(plan) if artificial else 0,
-        radii=fit.radii,
-        tau=tau,
-        tau_stderr=fit.tau_stderr,
-        r2=fit.r2,
-        alpha=alpha,
-        f=f,
-        alpha_0=float(alpha[index]) if index is not None else np.nan,
-        alpha_0_index=index,
-        alpha_0_derivative=spectrum(sums, fit, exact).alpha_0,
-        width=float(alpha.max() - alpha.min()),
+        radii=found.fit.radii,
+        tau=found.tau,
+        tau_stderr=found.fit.tau_stderr,
+        r2=found.fit.r2,
+        alpha=found.alpha,
+        f=found.f,
+        alpha_0=found.alpha_0,
+        alpha_0_index=found.index,
+        alpha_0_derivative=found.derivative,
+        width=found.width,
         fractal_dimension=_dimensions(counted, exact.min_neighbours, artificial=artificial),
-        undefined=fit.undefined,
+        undefined=found.fit.undefined,
     )
     return sample, counted.bytes_read
-
-
-def published_slopes(sums: PartitionSums, radii: Int64) -> Float64:
-    """Mass exponents by the covariances of ln Z_q with ln(r / r_max), as the scripts fit them.
-
-    The same as `mass_exponents` but for rounding. It is done once more because the last bit of
-    tau(0) decides which of two ties is called alpha_0, and which samples a filter mode drops.
-
-    Parameters
-    ----------
-    sums : PartitionSums
-        Of the counted neurons.
-    radii : int64 array, shape (m,)
-        At least two.
-
-    Returns
-    -------
-    float64 array, shape (n_q,)
-    """
-    x = np.log(radii / radii[-1])
-    covariances = [np.cov(x, np.log(Z[radii - 1]), bias=True) for Z in sums.Z]
-    return np.array([c[0, 1] / c[0, 0] for c in covariances])
-
-
-def forward_differences(tau: Float64, q: Float64) -> tuple[Float64, Float64]:
-    """The authors' alpha and f: quotients to the right, paired with q and tau on the left.
-
-    Parameters
-    ----------
-    tau, q : float64 array, shape (n_q,)
-        Mass exponents and their moments.
-
-    Returns
-    -------
-    alpha, f : float64 array, shape (n_q - 1,)
-        The last q has neither.
-    """
-    alpha = np.diff(tau) / np.diff(q)
-    return alpha, q[:-1] * alpha - tau[:-1]
 
 
 def _count(
