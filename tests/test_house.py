@@ -37,9 +37,9 @@ RANKS = (
     ("cluster", "measure", "provenance"),
     ("scale",),
     ("analysis",),
-    ("doctor", "emergence", "graph", "preview", "scores"),
+    ("doctor", "emergence", "graph", "preview"),
     ("console",),
-    ("reference",),
+    ("reference", "scores"),
     ("suites",),
     ("report",),
     ("cli",),
@@ -65,7 +65,7 @@ WITHOUT_KERNELS = ("multifractal", "results", "storage", "report", "console", "c
 
 HEAVY = {
     *("cugraph", "cupy", "dask", "distributed", "huggingface_hub", "matplotlib", "mpi4py"),
-    *("networkx", "numba", "pandas", "pylibcugraph", "torch", "transformers"),
+    *("networkx", "numba", "pandas", "pylibcugraph", "scipy", "torch", "transformers"),
 }
 SLOW_TO_START = {"llvmlite", "ml_dtypes", "numpy", "pyarrow", "safetensors", *HEAVY}
 MAX_LINES = 300
