@@ -33,7 +33,10 @@ class SampledDimension:
     values : float64 array, shape (n_lists,)
         In the order of the authors' lists: block by block the inputs, the query, key and value
         units (for GPT-NeoX), the attention dimensions, MLP inputs and hidden units, each in
-        ascending order, without those that have no edge. Zero where undefined.
+        ascending order, without those that have no edge. Zero where undefined. Empty in a record
+        that does not keep them.
+    lists : int
+        How many there are.
     artificial : int
         Query, key and value units among them, which are always zero.
     defined : int
@@ -45,6 +48,7 @@ class SampledDimension:
     """
 
     values: Float64
+    lists: int
     artificial: int
     defined: int
     mean: float
@@ -66,6 +70,7 @@ class SampledDimension:
         (mean, sd), (defined_mean, defined_sd) = mean_and_sd(values), mean_and_sd(defined)
         return cls(
             values=values,
+            lists=len(values),
             artificial=artificial,
             defined=len(defined),
             mean=mean,
@@ -158,7 +163,7 @@ class ReferenceSample:
         record = {f.name: plain(getattr(self, f.name)) for f in fields(self)}
         record["f_max"] = plain(float(self.f.max()))
         inner = self.fractal_dimension
-        record["fractal_dimension"] = {"lists": len(inner.values)} | {
+        record["fractal_dimension"] = {
             f.name: plain(getattr(inner, f.name))
             for f in fields(inner)
             if f.name != "values" or dimensions
