@@ -65,7 +65,7 @@ class Variables(NamedTuple):
         With mean 0 and standard deviation 1.
     mean, deviation : float64 array, shape (k, b)
         Of the values in each resample.
-    ranks : float64 array, shape (k, b, n)
+    ranks : float64 array, shape (k, n, b)
         Middle ranks of all points in each resample, less their mean.
     rank_deviation : float64 array, shape (k, b)
         Of the ranks.
@@ -103,9 +103,9 @@ def variables(values: Float64, counts: Float64) -> Variables:
     variance = _means(values**2, counts) - mean**2
     signs = np.sign(values[:, :, None] - values[:, None, :])
     below = (signs + 1) / 2  # 1 for each point below, one half for each equal one
-    ranks = np.swapaxes(below @ counts.T, 1, 2) - n / 2
-    rank_variance = np.einsum("bi,kbi->kb", counts, ranks**2) / n
-    untied = np.einsum("bi,kib->kb", counts, np.abs(signs) @ counts.T)
+    ranks = below @ counts.T - n / 2
+    rank_variance = (counts.T * ranks**2).sum(axis=1) / n
+    untied = (counts.T * (np.abs(signs) @ counts.T)).sum(axis=1)
     untied[untied == 0] = np.nan
     return Variables(values, mean, _root(variance), ranks, _root(rank_variance), signs, untied)
 
@@ -130,8 +130,8 @@ def coefficients(one: Variables, many: Variables, counts: Float64) -> dict[str, 
     """
     n = counts.shape[1]
     products = _means(one.values * many.values, counts) - one.mean * many.mean
-    of_ranks = np.einsum("bi,kbi->kb", counts * one.ranks[0], many.ranks) / n
-    balance = np.einsum("bi,kib->kb", counts, (one.signs * many.signs) @ counts.T)
+    of_ranks = (counts.T * one.ranks * many.ranks).sum(axis=1) / n
+    balance = (counts.T * ((one.signs * many.signs) @ counts.T)).sum(axis=1)
     found = {
         "spearman": of_ranks / (one.rank_deviation * many.rank_deviation),
         "kendall": balance / np.sqrt(one.untied * many.untied),
@@ -206,7 +206,8 @@ def p_values(statistic: str, values: Float64, x: Float64, y: Float64, *, given: 
     freedom = len(x) - 2 - given
     with np.errstate(divide="ignore"):
         t = np.abs(values) * np.sqrt(freedom / (1 - values**2))
-    return np.asarray(2 * special.stdtr(freedom, -t), dtype=np.float64)
+    p: Float64 = 2 * special.stdtr(freedom, -t)
+    return p
 
 
 def holm(p: Float64) -> Float64:
@@ -234,7 +235,13 @@ def _means(values: Float64, counts: Float64) -> Float64:
     Not a product of matrices: its sums are not exact as those of ranks are, and a library would
     choose their order by the number of rows and of threads.
     """
-    return np.einsum("bi,ki->kb", counts, values) / counts.shape[1]
+    n = counts.shape[1]
+    total: Float64 = np.zeros((len(values), len(counts)))
+    drawn = np.ascontiguousarray(counts.T)
+    for i in range(n):
+        total += values[:, i, None] * drawn[i]
+    mean: Float64 = total / n
+    return mean
 
 
 def _root(value: Float64) -> Float64:
