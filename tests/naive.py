@@ -8,19 +8,23 @@ import math
 import numpy as np
 
 
-def distance(weight):
-    """Definitions, section 2: d = 1/|w|, one float64 division of the stored value."""
-    return 1.0 / abs(float(weight))  # overflows to infinity for the smallest subnormal numbers
+def distance(weight, factor=1.0):
+    """Definitions, section 2: d = 1/|w|, one float64 division of the stored value.
+
+    Where weights are rescaled (sections 2 and 6) the stored value is multiplied first, in float64.
+    """
+    size = abs(float(weight) * factor)  # the smallest subnormal numbers overflow to infinity
+    return 1.0 / size if size else math.inf
 
 
-def radius(weight, cutoff):
+def radius(weight, cutoff, factor=1.0):
     """Definitions, section 2: the radius of an edge, or the class of what is no edge in range."""
     weight = float(weight)
     if not math.isfinite(weight):
         return "nonfinite"
     if weight == 0:
         return "zero"
-    d = distance(weight)
+    d = distance(weight, factor)
     if d <= 1:
         return "below"
     if d > cutoff:
@@ -28,7 +32,7 @@ def radius(weight, cutoff):
     return round(d)  # Python rounds half to even
 
 
-def neighbour_counts(weights, cutoff, neuron_axis):
+def neighbour_counts(weights, cutoff, neuron_axis, factor=1.0):
     """Definitions, section 2: n_i(r) as counts[r - 1, i]; near rows: d <= 0.5, 0.5 < d <= 1.
 
     dropped: edges below the range, edges above it, zeros, values that are not finite.
@@ -43,9 +47,9 @@ def neighbour_counts(weights, cutoff, neuron_axis):
         for col in range(weights.shape[1]):
             i = (row, col)[neuron_axis]
             w = weights[row, col]
-            r = radius(w, cutoff)
+            r = radius(w, cutoff, factor)
             if r == "below":
-                near[0 if distance(w) <= 0.5 else 1, i] += 1
+                near[0 if distance(w, factor) <= 0.5 else 1, i] += 1
             if isinstance(r, str):
                 dropped[classes.index(r)] += 1
             else:
@@ -136,3 +140,8 @@ def forward_difference_spectrum(tau, q):
     alpha = [(tau[k + 1] - tau[k]) / (q[k + 1] - q[k]) for k in range(len(q) - 1)]
     f = [q[k] * alpha[k] - tau[k] for k in range(len(q) - 1)]
     return np.array(alpha), np.array(f)
+
+
+def root_mean_square(values):
+    """Definitions, section 2: of all weights of a tensor, zeros included."""
+    return math.sqrt(math.fsum(v * v for v in values) / len(values)) if values else 0.0

@@ -83,4 +83,5 @@ def protocols():
         radii=st.sampled_from(("observed", "all")),
         experts=st.sampled_from(("joint", "separate")),
         nonfinite=st.sampled_from(("error", "drop")),
+        distance=st.sampled_from(("inverse", "relative")),
     )

@@ -47,7 +47,8 @@ def test_settings_reach_the_protocol():
     done = neuromfa_cli(
         "analyse", MODEL, "--json", "--cutoff", "99.5", "--q", "-1,0,2.5", "--min-neighbours", "3",
         "--radii", "all", "--experts", "separate", "--nonfinite", "drop", "--include", "head",
-        "--include", "embedding", "--threads", "1", "--memory", "64M",
+        "--include", "embedding", "--distance", "relative", "--relative-scale", "20",
+        "--threads", "1", "--memory", "64M",
     )  # fmt: skip
     record = json.loads(done.stdout)
     assert record["protocol"] == {
@@ -58,6 +59,8 @@ def test_settings_reach_the_protocol():
         "experts": "separate",
         "nonfinite": "drop",
         "include": ["embedding", "head"],
+        "distance": "relative",
+        "relative_scale": 20.0,
     }
     assert record["network"]["q"] == [-1.0, 0.0, 2.5]
     assert record["network"]["radii"] == list(range(1, 101))

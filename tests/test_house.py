@@ -16,9 +16,9 @@ KERNELS = ROOT / "kernels" / "neuromfa_kernels"
 
 RANKS = (
     ("errors",),
-    ("protocol",),
+    ("protocol", "revisions"),
     ("neuromfa_kernels",),
-    ("tensors",),
+    ("options", "tensors"),
     ("hub", "safetensors_file"),
     ("mapped_files",),
     ("directory", "mapped_files", "memory", "npy_file", "pickle_file"),
@@ -30,13 +30,18 @@ RANKS = (
     ("recognition",),
     ("network",),
     ("multifractal",),
-    ("dimension", "jackknife", "reference", "surrogates"),
+    ("dimension", "jackknife", "surrogates"),
+    ("group",),
     ("results",),
     ("groups", "scheduler", "storage"),
     ("cluster", "measure", "provenance"),
+    ("scale",),
     ("analysis",),
-    ("doctor", "emergence", "graph", "preview", "scores"),
-    ("console", "report"),
+    ("doctor", "emergence", "graph", "preview"),
+    ("console",),
+    ("reference", "scores"),
+    ("suites",),
+    ("report",),
     ("cli",),
     ("__init__",),
     ("__main__",),
@@ -62,7 +67,7 @@ WITHOUT_KERNELS = ("multifractal", "results", "storage", "report", "console", "c
 
 HEAVY = {
     *("cugraph", "cupy", "dask", "distributed", "huggingface_hub", "matplotlib", "mpi4py"),
-    *("networkx", "numba", "pandas", "pylibcugraph", "torch", "transformers"),
+    *("networkx", "numba", "pandas", "pylibcugraph", "scipy", "torch", "transformers"),
 }
 SLOW_TO_START = {"llvmlite", "ml_dtypes", "numpy", "pyarrow", "safetensors", *HEAVY}
 MAX_LINES = 300

@@ -157,13 +157,18 @@ def test_sums_add_and_subtract(seed, split):
 def test_jackknife_is_the_textbook_formula():
     parts = [sums_of(random_counts(seed)) for seed in range(5)]
     total = sum(parts[1:], parts[0])
-    found = jackknife(total, [*parts, PartitionSums.empty(total.q, 20)], PROTOCOL)
+    found = jackknife(
+        total,
+        {str(k): part for k, part in enumerate([*parts, PartitionSums.empty(total.q, 20)])},
+        PROTOCOL,
+    )
     alphas = []
     for k in range(5):
         rest = sums_of(np.hstack([random_counts(seed) for seed in range(5) if seed != k]))
         alphas.append(spectrum(rest, mass_exponents(rest, PROTOCOL), PROTOCOL).alpha_0)
     expected = np.sqrt(4 / 5 * np.sum((np.array(alphas) - np.mean(alphas)) ** 2))
-    assert found.parts == 5
+    assert found.left_out == ("0", "1", "2", "3", "4")
+    np.testing.assert_allclose(found.alpha_0, alphas, **AGREEMENT)
     assert found.alpha_0_stderr == pytest.approx(expected, rel=1e-9)
     assert found.tau_stderr[total.q == 0] == 0
     assert found.width_stderr > 0
@@ -172,5 +177,5 @@ def test_jackknife_is_the_textbook_formula():
 def test_jackknife_needs_two_parts_that_count():
     part = sums_of(random_counts(0))
     empty = PartitionSums.empty(part.q, 20)
-    assert jackknife(part, [part], PROTOCOL) is None
-    assert jackknife(part, [part, empty], PROTOCOL) is None
+    assert jackknife(part, {"one": part}, PROTOCOL) is None
+    assert jackknife(part, {"one": part, "empty": empty}, PROTOCOL) is None

@@ -36,6 +36,9 @@ def test_senseless_grid(arguments):
         ({"min_neighbours": -1}, "min_neighbours -1: must be a whole number"),
         ({"radii": "some"}, "radii 'some': must be one of observed, all"),
         ({"experts": "none"}, "experts 'none': must be one of joint, separate"),
+        ({"distance": "log"}, "distance 'log': must be one of inverse, relative"),
+        ({"relative_scale": 50}, "relative_scale 50: only for distance relative"),
+        ({"distance": "relative", "relative_scale": 0}, "relative_scale 0: must be positive"),
         ({"include": ("norm",)}, "include norm: can be convolution, embedding, head, position"),
     ],
 )
@@ -53,3 +56,9 @@ def test_record_is_plain():
     record = Protocol(include=("head", "embedding", "head")).to_dict()
     assert record["include"] == ["embedding", "head"]
     assert isinstance(record["q"], list)
+
+
+def test_a_relative_distance_states_its_scale():
+    assert Protocol().to_dict()["relative_scale"] is None
+    assert Protocol(distance="relative").to_dict()["relative_scale"] == 50.0
+    assert Protocol(distance="relative", relative_scale=8).relative_scale == 8.0

@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 
 import naive
-from neuromfa_kernels import radius_table
-from strategies import DTYPES
+from neuromfa_kernels import count_neighbours, radius_table
+from strategies import DTYPES, awkward_values
 
 SHORT = [d for d in DTYPES if d.itemsize <= 2]
 LONG = [d for d in DTYPES if d.itemsize > 2]
 CUTOFFS = (1.0001, 1.5, 2, 149.5, 150, 150.5, 150.500001, 1000, 4000)
+FACTORS = (0.3, 1.7071067811865475, 50.0, 1e-5, 3e4, 1e-46, 1e40, 1e-308, 5e-324, 1.7e308)
+"""Near one, as rescaling has them, and so extreme that products underflow, overflow, or no value
+of a type is in range."""
 
 
 def values(codes, dtype):
@@ -27,30 +30,37 @@ def positive_values(dtype):
 
 
 def bin_by_definition(weight, table):
-    radius = naive.radius(weight, table.cutoff)
+    radius = naive.radius(weight, table.cutoff, table.factor)
     if radius == "below":
-        return 1 if naive.distance(weight) <= 0.5 else 2
+        return 1 if naive.distance(weight, table.factor) <= 0.5 else 2
     named = {"nonfinite": 0, "above": table.above, "zero": table.zero}
     return named[radius] if isinstance(radius, str) else radius + 2
 
 
-@pytest.mark.parametrize("cutoff", CUTOFFS)
+TABLES = pytest.mark.parametrize(
+    ("cutoff", "factor"), [*((c, 1.0) for c in CUTOFFS), *((150, f) for f in FACTORS), (1.5, 50.0)]
+)
+
+
+@TABLES
 @pytest.mark.parametrize("dtype", SHORT, ids=str)
-def test_every_short_code(dtype, cutoff):
-    table = radius_table(dtype, cutoff)
+def test_every_short_code(dtype, cutoff, factor):
+    table = radius_table(dtype, cutoff, factor)
     expected = [bin_by_definition(w, table) for w in positive_values(dtype)]
     assert table.bins(np.arange(len(expected))).tolist() == expected
 
 
-@pytest.mark.parametrize("cutoff", CUTOFFS)
+@TABLES
 @pytest.mark.parametrize("dtype", LONG, ids=str)
-def test_every_bound_and_its_neighbours(dtype, cutoff):
-    table = radius_table(dtype, cutoff)
+def test_every_bound_and_its_neighbours(dtype, cutoff, factor):
+    table = radius_table(dtype, cutoff, factor)
     unsigned = np.dtype(f"u{dtype.itemsize}")
     bounds = table.bounds.astype(unsigned)
     codes = np.concatenate([bounds - unsigned.type(1), bounds, bounds + unsigned.type(1)])
     expected = [bin_by_definition(w, table) for w in values(codes, dtype).tolist()]
     assert table.bins(codes).tolist() == expected
+    if factor != 1:  # some classes may have no member: their bound is the next class's
+        return
     # one bound between any two classes that have members
     changes = table.bins(bounds - unsigned.type(1)) > table.bins(bounds)
     assert changes.all()
@@ -72,6 +82,30 @@ def test_is_made_once_frozen_and_survives_a_journey():
     assert arrived == table
     assert hash(arrived) == hash(table)
     assert (arrived.bounds == table.bounds).all()
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_counting_uses_the_factor(dtype, factor):
+    with np.errstate(all="ignore"):
+        weights = (0.02 / factor * np.random.default_rng(0).normal(size=(64, 5))).astype(dtype)
+    weights[~np.isfinite(weights)] = 0
+    weights[::7] = np.random.default_rng(1).choice(awkward_values(dtype, 150), size=(10, 5))
+    found = count_neighbours(weights, radius_table(dtype, 150, factor), neuron_axis=1)
+    expected = naive.neighbour_counts(weights, 150, 1, factor)
+    for mine, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(mine, other)
+
+
+def test_factor_distinguishes_tables():
+    assert radius_table("float32", 150, 2.0) is radius_table("float32", 150, 2)
+    assert radius_table("float32", 150, 2.0) != radius_table("float32", 150)
+
+
+@pytest.mark.parametrize("factor", [0, -1, float("nan"), float("inf")])
+def test_refuses_other_factors(factor):
+    with pytest.raises(ValueError, match="must be positive and finite"):
+        radius_table("float32", 150, factor)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
         UsageError,
     )
     from neuromfa.protocol import Protocol, q_grid
+    from neuromfa.reference.emergence import ReferenceEmergence, reference_emergence
+    from neuromfa.reference.procedure import analyse_reference
+    from neuromfa.reference.record import ReferenceAnalysis
+    from neuromfa.reference.sampling import SamplingPlan, sampling_plan
+    from neuromfa.reference.settings import ReferenceProtocol
     from neuromfa.results import Analysis, Group
     from neuromfa.storage import read_analysis, schema, write_analysis
 
@@ -41,6 +46,11 @@ _HOMES = {
         "UsageError",
     ),
     "protocol": ("Protocol", "q_grid"),
+    "reference.emergence": ("ReferenceEmergence", "reference_emergence"),
+    "reference.procedure": ("analyse_reference",),
+    "reference.record": ("ReferenceAnalysis",),
+    "reference.sampling": ("SamplingPlan", "sampling_plan"),
+    "reference.settings": ("ReferenceProtocol",),
     "results": ("Analysis", "Group"),
     "storage": ("read_analysis", "schema", "write_analysis"),
 }
@@ -55,13 +65,20 @@ __all__ = [
     "PartialError",
     "Progress",
     "Protocol",
+    "ReferenceAnalysis",
+    "ReferenceEmergence",
+    "ReferenceProtocol",
     "ResourceError",
+    "SamplingPlan",
     "UnsupportedError",
     "UsageError",
     "analyse",
+    "analyse_reference",
     "open_checkpoint",
     "q_grid",
     "read_analysis",
+    "reference_emergence",
+    "sampling_plan",
     "schema",
     "write_analysis",
 ]

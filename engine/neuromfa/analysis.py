@@ -5,6 +5,7 @@ path | hub name | state dict | module
 Checkpoint
    |  classify               each tensor: analysed, excluded by a rule, or unknown
 Network of layers
+   |  tensor_scales          only for distances relative to them
    |  plan                   pieces that fit in memory
 Unit: some neurons of a layer        ---- for each unit, on one thread ----
    |  read                   mapped, stored dtype; never a whole model
@@ -36,6 +37,7 @@ from neuromfa.multifractal import Float64
 from neuromfa.protocol import Protocol
 from neuromfa.provenance import provenance
 from neuromfa.results import Analysis, Group
+from neuromfa.scale import TensorScale, relative_factors, tensor_scales
 from neuromfa.scheduler import DEFAULT_MEMORY, Prepared, Unit, prepare, run
 
 if TYPE_CHECKING:
@@ -158,6 +160,9 @@ def analyse(  # noqa: PLR0913  (the one verb: each setting is a concept of its o
             provenance=provenance(job.checkpoint, job.plan, survey.digests, seconds),
             warnings=(*job.checkpoint.warnings, *job.network.warnings),
             fractal_dimensions=survey.dimensions if fractal_dimensions else {},
+            tensor_rms=None
+            if survey.scales is None
+            else {tensor: scale.rms for tensor, scale in survey.scales.items()},
         )
 
 
@@ -168,6 +173,7 @@ class _Survey(NamedTuple):
     layers: tuple[Group, ...]
     dimensions: dict[str, Float64]
     digests: dict[str, str]
+    scales: dict[str, TensorScale] | None
 
 
 def _survey(job: Prepared, protocol: Protocol, progress: Callable[[Progress], None]) -> _Survey:
@@ -190,6 +196,10 @@ def _survey(job: Prepared, protocol: Protocol, progress: Callable[[Progress], No
             progress(Progress(done, work.weight_bytes, None))
             yield sums
 
+    scales = None
+    if protocol.distance == "relative":
+        scales = tensor_scales(checkpoint, network, protocol, threads=work.threads)
+    factors = relative_factors(scales or {}, protocol)
     totals = Totals(protocol)
     layers: list[Group] = []
     dimensions: dict[str, Float64] = {}
@@ -198,7 +208,9 @@ def _survey(job: Prepared, protocol: Protocol, progress: Callable[[Progress], No
     try:
         answers = run(
             work.units,
-            lambda unit: measure(checkpoint, network.layers[unit.layer], unit, protocol),
+            lambda unit: measure(
+                checkpoint, network.layers[unit.layer], unit, protocol, factors=factors
+            ),
             executor,
             in_flight=2 * work.threads,
         )
@@ -213,6 +225,6 @@ def _survey(job: Prepared, protocol: Protocol, progress: Callable[[Progress], No
         others = [t for t in checkpoint.tensors if t not in hashes]
         hashes |= {t: executor.submit(digest, t) for t in others}
         digests = {tensor: found.result() for tensor, found in hashes.items()}
-        return _Survey(totals, tuple(layers), dimensions, digests)
+        return _Survey(totals, tuple(layers), dimensions, digests, scales)
     finally:
         executor.shutdown(cancel_futures=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,8 @@ from neuromfa.multifractal import (
 from neuromfa.network import Layer
 from neuromfa.protocol import Protocol
 from neuromfa.results import Group
+
+NO_PARTS: Mapping[str, PartitionSums] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ def fit(
     layer: Layer | None = None,
     block: str | None = None,
     role: str | None = None,
-    parts: Sequence[PartitionSums] = (),
+    parts: Mapping[str, PartitionSums] = NO_PARTS,
     over: str = "blocks",
 ) -> Group:
     """Fit the exponents and the spectrum of one group.
@@ -60,7 +63,7 @@ def fit(
         For a layer: where its block, role and tensors are read from.
     block, role : str, optional
         For the other groups.
-    parts : sequence of PartitionSums
+    parts : mapping of str to PartitionSums
         What the jackknife leaves out in turn; none gives no jackknife.
     over : str
         What the parts are.
@@ -103,7 +106,10 @@ def fit(
         if errors is None
         else {
             "over": over,
-            "parts": errors.parts,
+            "parts": len(errors.left_out),
+            "left_out": list(errors.left_out),
+            "alpha_0": errors.alpha_0.tolist(),
+            "width": errors.width.tolist(),
             "tau_stderr": errors.tau_stderr[asked].tolist(),
             "alpha_0_stderr": errors.alpha_0_stderr,
             "width_stderr": errors.width_stderr,
@@ -119,6 +125,16 @@ class Part(NamedTuple):
     block: str | None
     layer: str | None
     role: str
+
+    @property
+    def owner(self) -> str:
+        """The block, or a layer outside any."""
+        return f"layer {self.layer}" if self.block is None else self.block
+
+    @property
+    def name(self) -> str:
+        """Tells the parts of a network from each other."""
+        return self.owner if self.block is None else f"{self.block}.{self.role}"
 
 
 @dataclass(slots=True)
@@ -138,10 +154,11 @@ class Totals:
 
     def network(self) -> Group:
         """All layers together, with the jackknife over blocks or, without any, over layers."""
-        blocks = _sum_by(self.parts, lambda part: (part.block, part.layer))
+        blocks = _sum_by(self.parts, lambda part: part.owner)
         named = any(part.block is not None for part in self.parts)
-        over, left_out = ("blocks", blocks) if named and len(blocks) > 1 else ("layers", self.parts)
-        return self._fit("network", self.parts.values(), left_out.values(), over=over)
+        layers = {part.name: measured for part, measured in self.parts.items()}
+        over, left_out = ("blocks", blocks) if named and len(blocks) > 1 else ("layers", layers)
+        return self._fit("network", self.parts.values(), left_out, over=over)
 
     def log_partition_function(self) -> Float64:
         """Logarithms of the network's Z_q(r), float64 [n_q, m], at its moments and radii."""
@@ -155,37 +172,35 @@ class Totals:
         """Each block."""
         in_blocks = {part: m for part, m in self.parts.items() if part.block is not None}
         return tuple(
-            fit(str(block), measured, self.protocol, block=str(block))
-            for block, measured in _sum_by(in_blocks, lambda part: part.block).items()
+            fit(block, measured, self.protocol, block=block)
+            for block, measured in _sum_by(in_blocks, lambda part: part.owner).items()
         )
 
     def roles(self) -> tuple[Group, ...]:
         """Each role, over all blocks."""
         return tuple(
-            self._fit(role, of_role, of_role, role=role)
+            self._fit(role, of_role.values(), of_role, role=role)
             for role in dict.fromkeys(part.role for part in self.parts)
-            for of_role in [[m for part, m in self.parts.items() if part.role == role]]
+            for of_role in [{p.owner: m for p, m in self.parts.items() if p.role == role}]
         )
 
     def _fit(
         self,
         name: str,
         measured: Iterable[Measured],
-        left_out: Iterable[Measured],
+        left_out: Mapping[str, Measured],
         *,
         over: str = "blocks",
         role: str | None = None,
     ) -> Group:
-        parts = [m.sums for m in left_out]
+        parts = {part: m.sums for part, m in left_out.items()}
         total = reduce(add, measured)
         return fit(name, total, self.protocol, role=role, parts=parts, over=over)
 
 
-def _sum_by(
-    parts: Mapping[Part, Measured], key: Callable[[Part], Hashable]
-) -> dict[Hashable, Measured]:
+def _sum_by(parts: Mapping[Part, Measured], key: Callable[[Part], str]) -> dict[str, Measured]:
     """Add the parts that share a key, in the order of the parts."""
-    sums: dict[Hashable, Measured] = {}
+    sums: dict[str, Measured] = {}
     for part, measured in parts.items():
         k = key(part)
         sums[k] = sums[k] + measured if k in sums else measured

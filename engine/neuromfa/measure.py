@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from neuromfa_kernels import (
 NONFINITE = 3
 BLOCK_ROWS = 1024
 """Rows looked through at a time for a weight that is not finite."""
+EVERY_FACTOR_IS_ONE: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,18 +60,50 @@ class UnitSums:
     too_few_edges: int
 
 
-def measure(checkpoint: Checkpoint, layer: Layer, unit: Unit, protocol: Protocol) -> UnitSums:
+def measure(
+    checkpoint: Checkpoint,
+    layer: Layer,
+    unit: Unit,
+    protocol: Protocol,
+    *,
+    factors: Mapping[str, float] = EVERY_FACTOR_IS_ONE,
+) -> UnitSums:
     """Count the neighbours of a unit's neurons and sum them into partition functions.
 
     Reads the unit's part of every map of the layer, one after another. What is in memory besides
-    mapped pages is the counts of the unit's neurons and the sums of its tiles.
+    mapped pages is the counts of the unit's neurons and the sums of its tiles. `factors`, by
+    tensor, multiply the weights before their distances are taken.
     """
-    neurons, radii = unit.stop - unit.start, protocol.n_radii
-    counts = NeighbourCounts(
-        np.zeros((neurons, radii), np.uint32).T,
+    counts = count(checkpoint, layer, unit, protocol, factors=factors)
+    return sum_up(counts, protocol)
+
+
+def no_counts(neurons: int, protocol: Protocol) -> NeighbourCounts:
+    """Counts of neurons that have no edge yet."""
+    return NeighbourCounts(
+        np.zeros((neurons, protocol.n_radii), np.uint32).T,
         np.zeros((2, neurons), np.uint32),
         np.zeros(4, np.int64),
     )
+
+
+def count(
+    checkpoint: Checkpoint,
+    layer: Layer,
+    unit: Unit,
+    protocol: Protocol,
+    *,
+    factors: Mapping[str, float] = EVERY_FACTOR_IS_ONE,
+) -> NeighbourCounts:
+    """Count the neighbours of a unit's neurons; see `measure`.
+
+    Raises
+    ------
+    BadInputError
+        If a weight is NaN or infinite, unless such weights are dropped.
+    """
+    neurons = unit.stop - unit.start
+    counts = no_counts(neurons, protocol)
     for part in layer.maps:
         first = max(part.first_neuron, unit.start)
         last = min(part.first_neuron + part.neurons, unit.stop)
@@ -77,19 +111,26 @@ def measure(checkpoint: Checkpoint, layer: Layer, unit: Unit, protocol: Protocol
             continue
         mine = slice(first - unit.start, last - unit.start)
         into = NeighbourCounts(counts.counts[:, mine], counts.near[:, mine], counts.dropped)
-        for weights in _read(checkpoint, part, first - part.first_neuron, last - part.first_neuron):
-            table = radius_table(weights.dtype, protocol.cutoff)
+        for weights in read_map(
+            checkpoint, part, first - part.first_neuron, last - part.first_neuron
+        ):
+            table = radius_table(weights.dtype, protocol.cutoff, factors.get(part.tensor, 1.0))
             count_neighbours(weights, table, neuron_axis=part.neuron_axis, into=into, threads=1)
         if neurons == layer.neurons:  # nobody else reads these pages
             checkpoint.release(part.tensor)
     if counts.dropped[NONFINITE] and protocol.nonfinite == "error":
         raise nonfinite_weight(checkpoint, layer)
+    return counts
+
+
+def sum_up(counts: NeighbourCounts, protocol: Protocol) -> UnitSums:
+    """Sum the counts of a unit's neurons into partition functions and fractal dimensions."""
     few = protocol.min_neighbours
     tiles = partition_function(counts.counts, moments(protocol), min_neighbours=few, threads=1)
     dimension = fractal_dimension(counts.counts, counts.near, min_neighbours=few, threads=1)
     return UnitSums(
         tiles,
-        neurons,
+        counts.counts.shape[1],
         int(counts.counts.sum(dtype=np.int64)),
         counts.dropped,
         dimension.values,
@@ -97,7 +138,9 @@ def measure(checkpoint: Checkpoint, layer: Layer, unit: Unit, protocol: Protocol
     )
 
 
-def _read(checkpoint: Checkpoint, part: Map, first: int, last: int) -> Iterator[npt.NDArray[Any]]:
+def read_map(
+    checkpoint: Checkpoint, part: Map, first: int, last: int
+) -> Iterator[npt.NDArray[Any]]:
     """Weights of the neurons first:last of a map, as matrices that need no copy."""
     if part.neuron_axis == 0:
         start = part.start

@@ -15,7 +15,12 @@ MAX_CUTOFF = 4000
 INCLUDABLE = ("convolution", "embedding", "head", "position")
 """Kinds of matrices outside the blocks that can be analysed on request."""
 
+RELATIVE_SCALE = 50.0
+"""Radius of a weight as large as its tensor's root mean square: for a root mean square of 0.02,
+with which most language models begin, relative and inverse distances are the same."""
+
 _CHOICES = {
+    "distance": ("inverse", "relative"),
     "radii": ("observed", "all"),
     "experts": ("joint", "separate"),
     "nonfinite": ("error", "drop"),
@@ -63,6 +68,11 @@ class Protocol:
         NaN and infinite weights stop the analysis, or are counted and left out.
     include : tuple of str
         Matrices outside the blocks to analyse as well: see `INCLUDABLE`.
+    distance : {"inverse", "relative"}
+        d = 1/abs(w), or d = s/abs(w) with s the root mean square of the weight's tensor times
+        `relative_scale`.
+    relative_scale : float, optional
+        Only for relative distances; `RELATIVE_SCALE` by default.
     """
 
     cutoff: float = 150.0
@@ -72,6 +82,8 @@ class Protocol:
     experts: Literal["joint", "separate"] = "joint"
     nonfinite: Literal["error", "drop"] = "error"
     include: tuple[str, ...] = ()
+    distance: Literal["inverse", "relative"] = "inverse"
+    relative_scale: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cutoff", float(self.cutoff))
@@ -90,10 +102,22 @@ class Protocol:
         for name, choices in _CHOICES.items():
             if (value := getattr(self, name)) not in choices:
                 raise UsageError(f"{name} {value!r}: must be one of {', '.join(choices)}")
+        self._check_scale()
         if unknown := set(self.include) - set(INCLUDABLE):
             raise UsageError(
                 f"include {', '.join(sorted(unknown))}: can be {', '.join(INCLUDABLE)}"
             )
+
+    def _check_scale(self) -> None:
+        scale = self.relative_scale
+        if self.distance == "inverse":
+            if scale is not None:
+                raise UsageError(f"relative_scale {scale:g}: only for distance relative")
+            return
+        scale = RELATIVE_SCALE if scale is None else float(scale)
+        if not (math.isfinite(scale) and scale > 0):
+            raise UsageError(f"relative_scale {scale:g}: must be positive and finite")
+        object.__setattr__(self, "relative_scale", scale)
 
     @property
     def n_radii(self) -> int:

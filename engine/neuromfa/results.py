@@ -3,106 +3,24 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from neuromfa.errors import BadInputError, ResourceError
-from neuromfa.multifractal import Float64, Int64
+from neuromfa.group import Group, moment_rows, plain, scalar_row
+from neuromfa.multifractal import Float64
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+__all__ = ["KINDS", "SCHEMA_VERSION", "Analysis", "Group", "plain"]
+
 SCHEMA_VERSION = "1.0"
 KINDS = ("blocks", "roles", "layers")
-
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Group:
-    """One group of layers and its multifractal analysis; every array runs over `q` but `radii`.
-
-    Attributes
-    ----------
-    name, block, role : str or None
-        The group's name; a layer also has the block and role it belongs to.
-    tensors : tuple of str
-        For a layer, the tensors whose weights are its edges; else empty.
-    neurons, counted_neurons : int
-        All neurons, and those with more than ``min_neighbours`` edges in range.
-    edges, edges_in_range, edges_below, edges_above : int
-        Non-zero finite weights; those with 1 < d <= cutoff, d <= 1 and d > cutoff.
-    zeros, nonfinite : int
-        Weights that are exactly zero, and NaN or infinite ones that were dropped.
-    radii : int64 array, shape (m,)
-        Radii fitted over.
-    q, tau, tau_stderr, intercept, r2 : float64 array, shape (n_q,)
-        Moments, mass exponents, least squares standard errors, ln Z_q at r_max, fit quality.
-    alpha, f, generalised_dimension, specific_heat : float64 array, shape (n_q,)
-        The spectrum and what is derived from it.
-    alpha_0, width, asymmetry, r2_min : float
-        Regularity, heterogeneity, asymmetry, the smallest r^2 over q; NaN where undefined.
-    concave : bool or None
-        Whether tau is concave.
-    jackknife : mapping or None
-        ``over``, ``parts``, ``tau_stderr``, ``alpha_0_stderr``, ``width_stderr``.
-    fractal_dimension : mapping
-        Summary of the neuron fractal dimensions.
-    undefined : str or None
-        Why there are no exponents.
-
-    References
-    ----------
-    Definitions, sections 0 and 4 to 6.
-    """
-
-    name: str
-    block: str | None
-    role: str | None
-    tensors: tuple[str, ...]
-    neurons: int
-    counted_neurons: int
-    edges: int
-    edges_in_range: int
-    edges_below: int
-    edges_above: int
-    zeros: int
-    nonfinite: int
-    radii: Int64
-    q: Float64
-    tau: Float64
-    tau_stderr: Float64
-    intercept: Float64
-    r2: Float64
-    alpha: Float64
-    f: Float64
-    generalised_dimension: Float64
-    specific_heat: Float64
-    alpha_0: float
-    width: float
-    asymmetry: float
-    r2_min: float
-    concave: bool | None
-    jackknife: Mapping[str, Any] | None
-    fractal_dimension: Mapping[str, Any]
-    undefined: str | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready values: lists for arrays, None for NaN."""
-        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Self:
-        """Inverse of `to_dict`."""
-        return cls(
-            **{
-                f.name: _FROM_PLAIN.get(str(f.type), lambda value: value)(record[f.name])
-                for f in fields(cls)
-            }
-        )
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -131,6 +49,11 @@ class Analysis:
         What a careful reader should know.
     fractal_dimensions : mapping of str to float64 array, shape (n_neurons,)
         By layer, one value for each neuron and NaN where undefined; empty unless asked for.
+    tensor_rms : mapping of str to float, or None
+        Root mean square of each tensor's weights, if distances are relative or structure was asked
+        for.
+    structure : mapping or None
+        Simpler structural measures, if they were asked for.
     """
 
     protocol: Mapping[str, Any]
@@ -145,6 +68,8 @@ class Analysis:
     provenance: Mapping[str, Any]
     warnings: tuple[str, ...] = ()
     fractal_dimensions: Mapping[str, Float64] = field(default_factory=dict)
+    tensor_rms: Mapping[str, float] | None = None
+    structure: Mapping[str, Any] | None = None
 
     def groups(self) -> Iterator[tuple[str, Group]]:
         """All groups with their kind: first the network."""
@@ -166,6 +91,8 @@ class Analysis:
             "log_partition_function": self.log_partition_function.tolist(),
             "provenance": dict(self.provenance),
             "warnings": list(self.warnings),
+            "tensor_rms": None if self.tensor_rms is None else dict(self.tensor_rms),
+            "structure": plain(self.structure),
         }
 
     def to_json(self) -> str:
@@ -195,6 +122,8 @@ class Analysis:
             log_partition_function=np.array(record["log_partition_function"], dtype=np.float64),
             provenance=record["provenance"],
             warnings=tuple(record["warnings"]),
+            tensor_rms=record.get("tensor_rms"),
+            structure=record.get("structure"),
         )
 
     def to_arrow(self, table: str = "groups") -> pa.Table:
@@ -213,9 +142,9 @@ class Analysis:
         import pyarrow as pa  # noqa: PLC0415  (slow to import)
 
         if table == "groups":
-            return pa.Table.from_pylist([_scalars(kind, group) for kind, group in self.groups()])
+            return pa.Table.from_pylist([scalar_row(kind, group) for kind, group in self.groups()])
         if table == "spectra":
-            parts = [_per_moment(kind, group) for kind, group in self.groups()]
+            parts = [moment_rows(kind, group) for kind, group in self.groups()]
         elif table == "fractal_dimensions":
             parts = [
                 {"layer": [name] * len(values), "neuron": range(len(values)), table[:-1]: values}
@@ -250,51 +179,3 @@ class Analysis:
             return self.to_arrow(table).to_pandas()
         except ModuleNotFoundError as error:
             raise ResourceError("to_pandas needs pandas: pip install pandas") from error
-
-
-_FROM_PLAIN: dict[str, Callable[[Any], Any]] = {  # by a field's declared type
-    "Float64": lambda values: np.array(values, dtype=np.float64),
-    "Int64": lambda values: np.array(values, dtype=np.int64),
-    "float": lambda value: math.nan if value is None else value,
-    "tuple[str, ...]": tuple,
-}
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no NaN and no arrays."""
-    if isinstance(value, np.ndarray):
-        return [_plain(x) for x in value.tolist()]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, tuple):
-        return [_plain(v) for v in value]
-    return value
-
-
-def _scalars(kind: str, group: Group) -> dict[str, Any]:
-    """The row of a group in the table ``groups``."""
-    plain = group.to_dict()
-    errors = plain.pop("jackknife") or {}
-    dimension = plain.pop("fractal_dimension")
-    arrays = {f.name for f in fields(group) if f.type == "Float64"}
-    return {
-        "kind": kind,
-        **{name: value for name, value in plain.items() if name not in arrays},
-        "alpha_0_stderr": errors.get("alpha_0_stderr"),
-        "width_stderr": errors.get("width_stderr"),
-        "fractal_dimension_mean": dimension["mean"],
-        "fractal_dimension_sd": dimension["sd"],
-    }
-
-
-def _per_moment(kind: str, group: Group) -> dict[str, Any]:
-    """The rows of a group in the table ``spectra``, as columns."""
-    n_q = len(group.q)
-    names = {"kind": kind, "name": group.name, "block": group.block, "role": group.role}
-    return {
-        **{name: [value] * n_q for name, value in names.items()},
-        **{f.name: getattr(group, f.name) for f in fields(group) if f.type == "Float64"},
-        "tau_jackknife_stderr": (group.jackknife or {}).get("tau_stderr", np.full(n_q, np.nan)),
-    }

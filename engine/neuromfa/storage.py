@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 from neuromfa.errors import BadInputError, ResourceError
 from neuromfa.protocol import Protocol
@@ -100,9 +100,9 @@ def read_analysis(path: str | os.PathLike[str]) -> Analysis:
         raise BadInputError(f"{file}: not the record of an analysis ({error!r})") from error
 
 
-def schema() -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of ``analysis.json``."""
-    text = files("neuromfa").joinpath("analysis.schema.json").read_text(encoding="utf-8")
+def schema(record: Literal["analysis", "reference"] = "analysis") -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of ``analysis.json`` or ``reference.json``."""
+    text = files("neuromfa").joinpath(f"{record}.schema.json").read_text(encoding="utf-8")
     loaded: dict[str, Any] = json.loads(text)
     return loaded
 

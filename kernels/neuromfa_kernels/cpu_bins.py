@@ -41,12 +41,16 @@ def _spread(builder: Any, value: Any) -> Any:
 
 def _binner(stored: Any, size: int) -> Any:
     @intrinsic
-    def bins(_context: Any, source: Any, out: Any, groups: Any, cutoff: Any, above: Any) -> Any:
-        """Write the bins (uint16) of `groups` times `LANES` weights; both are addresses."""
+    def bins(_context: Any, source: Any, out: Any, groups: Any, definition: Any) -> Any:
+        """Write the bins (uint16) of `groups` times `LANES` weights; both are addresses.
+
+        `definition` is the cutoff, the factor and the bin of what is farther than the cutoff.
+        """
 
         def generate(target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-            source, out, groups, cutoff, above = arguments
-            farthest = _spread(builder, cutoff)
+            source, out, groups, definition = arguments
+            cutoff, factor, above = (builder.extract_value(definition, k) for k in range(3))
+            farthest, times = _spread(builder, cutoff), _spread(builder, factor)
             beyond = _spread(builder, builder.trunc(above, _WORD))
             with cgutils.for_range(builder, groups, intp=_INTEGER) as group:
 
@@ -62,7 +66,7 @@ def _binner(stored: Any, size: int) -> Any:
                     builder.bitcast(wide, _vector(_INTEGER)), _all(_INTEGER, (1 << 63) - 1)
                 )
                 value = builder.bitcast(unsigned, _vector(_DOUBLE))
-                distance = builder.fdiv(_all(_DOUBLE, 1.0), value)
+                distance = builder.fdiv(_all(_DOUBLE, 1.0), builder.fmul(value, times))
                 rounded = builder.fadd(distance, _all(_DOUBLE, ROUND + FIRST_RADIUS - 1))
                 bits = builder.bitcast(rounded, _vector(_INTEGER))
                 radius = builder.trunc(bits, _vector(_WORD))
@@ -89,7 +93,7 @@ def _binner(stored: Any, size: int) -> Any:
             return target.get_dummy_value()
 
         whole = types.int64
-        return types.void(whole, whole, whole, types.float64, whole), generate
+        return types.void(whole, whole, whole, definition), generate
 
     return bins
 
@@ -99,11 +103,10 @@ _bins_32, _bins_64 = _binner(ir.FloatType(), 4), _binner(_DOUBLE, 8)
 
 @kernel
 def _find(size: Any, address: Any, groups: Any, definition: Any, out: Any) -> None:
-    cutoff, above = definition
     if size == 4:
-        _bins_32(address, out, groups, cutoff, above)
+        _bins_32(address, out, groups, definition)
     else:
-        _bins_64(address, out, groups, cutoff, above)
+        _bins_64(address, out, groups, definition)
 
 
 @kernel

@@ -36,10 +36,10 @@ PIECES_PER_THREAD = 4
 """Enough that threads end together."""
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def _lookup(table: RadiusTable) -> tuple[Any, npt.NDArray[np.uint16], int]:
     """What the inner loop needs to find a slot, the bin of each slot, and the number of slots."""
-    size, definition = table.dtype.itemsize, (table.cutoff, table.above)
+    size, definition = table.dtype.itemsize, (table.cutoff, table.factor, table.above)
     identity = np.arange(table.n_bins, dtype=np.uint16)
     if size == 1:
         return (identity, definition), table.bins(np.arange(128)), 128

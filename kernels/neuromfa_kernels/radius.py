@@ -1,8 +1,9 @@
 """The exact map from a stored weight to its radius: the one definition that every kernel uses.
 
-The distance of a stored value w is d = 1/abs(w), one float64 division. It never grows when abs(w)
-grows, and neither do the bits of abs(w) read as an integer shrink. So every dtype and cutoff has a
-short sorted list of codes at which the radius changes, and a kernel may use any table made of it.
+The distance of a stored value w is d = 1/abs(w * factor), one float64 product and one float64
+division. It never grows when abs(w) grows, and neither do the bits of abs(w) read as an integer
+shrink. So every dtype, cutoff and factor has a short sorted list of codes at which the radius
+changes, and a kernel may use any table made of it.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ NONFINITE, NEAREST, NEAR, FIRST_RADIUS = 0, 1, 2, 3
 
 @dataclass(frozen=True, slots=True)
 class RadiusTable:
-    """Where the radius changes, for one stored type and one cutoff (definitions, section 2).
+    """Where the radius changes, for one stored type, cutoff and factor (definitions, section 2).
 
     Every stored value falls into one bin; bins are numbered from the largest abs(w) down:
     0 NaN or infinite, 1 d <= 0.5, 2 0.5 < d <= 1, then r + 2 for the radii r = 1 to `n_radii`,
@@ -61,12 +62,15 @@ class RadiusTable:
     bounds : uint64 array, shape (n_radii + 4,)
         ``bounds[b]`` is the smallest code (bits of abs(w)) whose bin is at most b; one more than
         the largest code of the type where there is none. Non-increasing.
+    factor : float
+        What a stored value is multiplied by, in float64, before its distance is taken.
     """
 
     dtype: np.dtype[Any]
     cutoff: float
     n_radii: int
     bounds: npt.NDArray[np.uint64] = field(compare=False, repr=False)
+    factor: float = 1.0
 
     @property
     def above(self) -> int:
@@ -89,8 +93,8 @@ class RadiusTable:
         return (self.zero - smaller).astype(np.uint16)
 
 
-@lru_cache(maxsize=64)
-def _radius_table(dtype: np.dtype[Any], cutoff: float) -> RadiusTable:
+@lru_cache(maxsize=256)
+def _radius_table(dtype: np.dtype[Any], cutoff: float, factor: float) -> RadiusTable:
     n_radii = int(np.rint(cutoff))
     bits = 8 * dtype.itemsize - 1
     wanted = np.arange(n_radii + FIRST_RADIUS + 1)
@@ -98,22 +102,23 @@ def _radius_table(dtype: np.dtype[Any], cutoff: float) -> RadiusTable:
     high = np.full(wanted.size, 1 << bits, np.uint64)
     for _ in range(bits + 1):  # bisection of all bounds at once
         middle = low + (high - low) // np.uint64(2)
-        reached = (low < high) & (_bins_by_definition(middle, dtype, cutoff) <= wanted)
+        bins = _bins_by_definition(middle, dtype, cutoff, factor)
+        reached = (low < high) & (bins <= wanted)
         open_ = low < high
         high = np.where(reached, middle, high)
         low = np.where(open_ & ~reached, middle + np.uint64(1), low)
     low.setflags(write=False)
-    return RadiusTable(dtype, cutoff, n_radii, low)
+    return RadiusTable(dtype, cutoff, n_radii, low, factor)
 
 
 def _bins_by_definition(
-    codes: npt.NDArray[np.uint64], dtype: np.dtype[Any], cutoff: float
+    codes: npt.NDArray[np.uint64], dtype: np.dtype[Any], cutoff: float, factor: float
 ) -> npt.NDArray[np.int64]:
     """Definitions, section 2, word for word."""
     unsigned = np.dtype(f"u{dtype.itemsize}")
     with np.errstate(all="ignore"):
         size = np.abs(codes.astype(unsigned).view(dtype).astype(np.float64))
-        distance = 1.0 / size
+        distance = 1.0 / (size * factor)  # infinite where the product underflows: above
         radius = np.rint(distance)
     above = int(np.rint(cutoff)) + FIRST_RADIUS
     return np.select(
@@ -123,8 +128,8 @@ def _bins_by_definition(
     ).astype(np.int64)
 
 
-def radius_table(dtype: npt.DTypeLike, cutoff: float) -> RadiusTable:
-    """Return the exact map from stored values to radii, for one dtype and cutoff.
+def radius_table(dtype: npt.DTypeLike, cutoff: float, factor: float = 1.0) -> RadiusTable:
+    """Return the exact map from stored values to radii, for one dtype, cutoff and factor.
 
     Parameters
     ----------
@@ -133,6 +138,9 @@ def radius_table(dtype: npt.DTypeLike, cutoff: float) -> RadiusTable:
         defined by ml_dtypes), in native byte order.
     cutoff : float
         Largest distance T that counts, dimensionless; above 1 and at most 4,000.
+    factor : float
+        Multiplies every stored value, widened to float64, before its distance is taken; positive
+        and finite. Rescales a tensor without touching it.
 
     Returns
     -------
@@ -144,7 +152,7 @@ def radius_table(dtype: npt.DTypeLike, cutoff: float) -> RadiusTable:
     TypeError
         If the dtype is not one of these, or the cutoff is not a number.
     ValueError
-        If the cutoff is out of range.
+        If the cutoff or the factor is out of range.
 
     References
     ----------
@@ -158,4 +166,7 @@ def radius_table(dtype: npt.DTypeLike, cutoff: float) -> RadiusTable:
     cutoff = float(cutoff)
     if not (math.isfinite(cutoff) and 1 < cutoff <= MAX_CUTOFF):
         raise ValueError(f"cutoff {cutoff:g}: must be above 1 and at most {MAX_CUTOFF}")
-    return _radius_table(dtype, cutoff)
+    factor = float(factor)
+    if not (math.isfinite(factor) and factor > 0):
+        raise ValueError(f"factor {factor:g}: must be positive and finite")
+    return _radius_table(dtype, cutoff, factor)

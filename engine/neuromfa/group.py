@@ -1,0 +1,145 @@
+"""One group of layers and its exponents: plain values, and the JSON that stands for them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import numpy as np
+
+from neuromfa.multifractal import Float64, Int64
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Group:
+    """One group of layers and its multifractal analysis; every array runs over `q` but `radii`.
+
+    Attributes
+    ----------
+    name, block, role : str or None
+        The group's name; a layer also has the block and role it belongs to.
+    tensors : tuple of str
+        For a layer, the tensors whose weights are its edges; else empty.
+    neurons, counted_neurons : int
+        All neurons, and those with more than ``min_neighbours`` edges in range.
+    edges, edges_in_range, edges_below, edges_above : int
+        Non-zero finite weights; those with 1 < d <= cutoff, d <= 1 and d > cutoff.
+    zeros, nonfinite : int
+        Weights that are exactly zero, and NaN or infinite ones that were dropped.
+    radii : int64 array, shape (m,)
+        Radii fitted over.
+    q, tau, tau_stderr, intercept, r2 : float64 array, shape (n_q,)
+        Moments, mass exponents, least squares standard errors, ln Z_q at r_max, fit quality.
+    alpha, f, generalised_dimension, specific_heat : float64 array, shape (n_q,)
+        The spectrum and what is derived from it.
+    alpha_0, width, asymmetry, r2_min : float
+        Regularity, heterogeneity, asymmetry, the smallest r^2 over q; NaN where undefined.
+    concave : bool or None
+        Whether tau is concave.
+    jackknife : mapping or None
+        ``over``, ``parts``, ``tau_stderr``, ``alpha_0_stderr``, ``width_stderr``; and, for
+        standard errors of what is made of several analyses, ``left_out``, ``alpha_0``, ``width``.
+    fractal_dimension : mapping
+        Summary of the neuron fractal dimensions.
+    undefined : str or None
+        Why there are no exponents.
+
+    References
+    ----------
+    Definitions, sections 0 and 4 to 6.
+    """
+
+    name: str
+    block: str | None
+    role: str | None
+    tensors: tuple[str, ...]
+    neurons: int
+    counted_neurons: int
+    edges: int
+    edges_in_range: int
+    edges_below: int
+    edges_above: int
+    zeros: int
+    nonfinite: int
+    radii: Int64
+    q: Float64
+    tau: Float64
+    tau_stderr: Float64
+    intercept: Float64
+    r2: Float64
+    alpha: Float64
+    f: Float64
+    generalised_dimension: Float64
+    specific_heat: Float64
+    alpha_0: float
+    width: float
+    asymmetry: float
+    r2_min: float
+    concave: bool | None
+    jackknife: Mapping[str, Any] | None
+    fractal_dimension: Mapping[str, Any]
+    undefined: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready values: lists for arrays, None for NaN."""
+        return {f.name: plain(getattr(self, f.name)) for f in fields(self)}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Self:
+        """Inverse of `to_dict`."""
+        return cls(
+            **{
+                f.name: _FROM_PLAIN.get(str(f.type), lambda value: value)(record[f.name])
+                for f in fields(cls)
+            }
+        )
+
+
+_FROM_PLAIN: dict[str, Callable[[Any], Any]] = {  # by a field's declared type
+    "Float64": lambda values: np.array(values, dtype=np.float64),
+    "Int64": lambda values: np.array(values, dtype=np.int64),
+    "float": lambda value: math.nan if value is None else value,
+    "tuple[str, ...]": tuple,
+}
+
+
+def plain(value: Any) -> Any:
+    """JSON-ready values: JSON has no NaN and no arrays."""
+    if isinstance(value, np.ndarray):
+        return [plain(x) for x in value.tolist()]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(v) for v in value]
+    return value
+
+
+def scalar_row(kind: str, group: Group) -> dict[str, Any]:
+    """The row of a group in the table ``groups``."""
+    row = group.to_dict()
+    errors = row.pop("jackknife") or {}
+    dimension = row.pop("fractal_dimension")
+    arrays = {f.name for f in fields(group) if f.type == "Float64"}
+    return {
+        "kind": kind,
+        **{name: value for name, value in row.items() if name not in arrays},
+        "alpha_0_stderr": errors.get("alpha_0_stderr"),
+        "width_stderr": errors.get("width_stderr"),
+        "fractal_dimension_mean": dimension["mean"],
+        "fractal_dimension_sd": dimension["sd"],
+    }
+
+
+def moment_rows(kind: str, group: Group) -> dict[str, Any]:
+    """The rows of a group in the table ``spectra``, as columns."""
+    n_q = len(group.q)
+    names = {"kind": kind, "name": group.name, "block": group.block, "role": group.role}
+    return {
+        **{name: [value] * n_q for name, value in names.items()},
+        **{f.name: getattr(group, f.name) for f in fields(group) if f.type == "Float64"},
+        "tau_jackknife_stderr": (group.jackknife or {}).get("tau_stderr", np.full(n_q, np.nan)),
+    }
