@@ -33,14 +33,18 @@ def source_text(name: str) -> str:
     seen: set[str] = set()
 
     def read(name: str) -> Iterator[str]:
-        for line in (SOURCES / name).read_text(encoding="utf-8").splitlines():
+        yield f'#line 1 "{name}"'
+        lines = (SOURCES / name).read_text(encoding="utf-8").splitlines()
+        for number, line in enumerate(lines, 1):
             if not line.startswith('#include "'):
-                yield line
-            elif (header := line.split('"')[1]) not in seen:
+                yield "" if line == "#pragma once" else line
+                continue
+            if (header := line.split('"')[1]) not in seen:
                 seen.add(header)
                 yield from read(header)
+            yield f'#line {number + 1} "{name}"'
 
-    return "\n".join(line for line in read(name) if line != "#pragma once") + "\n"
+    return "\n".join(read(name)) + "\n"
 
 
 class Driver:
