@@ -128,14 +128,13 @@ def everything():
 
 def page():
     """The page: registers and shared memory of each kernel, as compiled here."""
-    head = (
-        "# Kernels\n\n"
-        f"Written by `python tests/nvrtc.py` with NVRTC {version()}; do not edit. Registers of a "
-        "thread on each\narchitecture and static shared memory of a block (dynamic shared memory is "
-        "the launchers' business).\nNothing is spilled to local memory, which "
-        "`tests/test_compile.py` asserts. None of this was measured:\nit is what the compiler "
-        "says.\n"
-    )
+    head = f"""# Kernels
+
+Written by `python tests/nvrtc.py` with NVRTC {version()}; do not edit. Registers of a thread on
+each architecture, and static shared memory of a block (dynamic shared memory is the launchers'
+choice). Nothing is spilled to local memory, which `tests/test_compile.py` asserts. None of this was
+measured: it is what the compiler says.
+"""
     columns = ["kernel", "options", *(f"sm_{a}" for a in ARCHITECTURES), "shared memory"]
     parts = [head]
     for source in sorted({variant.source for variant in variants()}):
