@@ -17,8 +17,9 @@
 //   sum_factorised   (tile, radius, rows m)   4 B read, 32 B of table (from L1 and L2)
 //   sum_general      (tile, radius, 8 q)      4 B read
 //
-// Floor for 61 q, ROWS 4: 173 float64 instructions for each (neuron, radius) against 64 per clock
-// and multiprocessor (sm_90, sm_100), of which 128 are the sums themselves; 12 B against the memory.
+// Floor for 61 q, ROWS 4: 91 float64 instructions for each of the two threads of a (neuron, radius), in
+// the machine code of sm_90, against 64 per clock and multiprocessor; 128 of the 182 are the sums
+// themselves. Memory: 16 B for each (neuron, radius). Integer work and moves fit beside the former.
 //
 // Compile options (cuda_partition.py): TILE, THREADS, COLUMNS, MOMENTS, ROWS, WIDTH, BLOCK.
 
