@@ -1,10 +1,10 @@
 # The command neuromfa in a CUDA 13 image:
 #
 #     docker build --tag neuromfa .
-#     docker run --rm --volume "$PWD:/data:ro" neuromfa analyse /data/checkpoint
+#     docker run --rm --gpus all --volume "$PWD:/data:ro" neuromfa analyse /data/checkpoint
 #
-# This version counts on the processor; kernels for GPUs are not built yet. When they are, the second
-# stage installs the extra `gpu` ("/wheels/neuromfa-*.whl[gpu]"), for which CUDA's runtime is here.
+# Without `--gpus all` everything runs on the processor. Kernels for GPUs are compiled at their first
+# use and kept in the user's home; `--volume neuromfa-cache:/home/neuromfa/.cupy` keeps them longer.
 # torch is not included: checkpoints are read without it, except pickles.
 
 # The wheel is built in one stage and installed, with nothing else of the sources, in the next.
@@ -28,7 +28,7 @@ RUN apt-get update \
     && useradd --uid 10001 --create-home neuromfa
 COPY --from=build /wheels /wheels
 RUN python3 -m venv /opt/neuromfa \
-    && /opt/neuromfa/bin/python -m pip --no-cache-dir install /wheels/*.whl
+    && /opt/neuromfa/bin/python -m pip --no-cache-dir install "$(echo /wheels/neuromfa-*.whl)[gpu]"
 ENV PATH=/opt/neuromfa/bin:$PATH
 USER 10001
 WORKDIR /data

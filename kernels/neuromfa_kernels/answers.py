@@ -34,7 +34,8 @@ class TileSums(NamedTuple):
     Z, Z_log : float64 array, shape (n_tiles, n_q, n_radii)
         Sums of p^q and of p^q ln p over the counted neurons of a tile.
     counted : int
-        Neurons with more than `min_neighbours` edges.
+        Neurons with more than `min_neighbours` edges. From a GPU an int64 array of shape (), so
+        that nobody waits before the number is wanted.
     observed : int64 array, shape (n_radii,)
         How many counted neurons have an edge at each radius.
     """

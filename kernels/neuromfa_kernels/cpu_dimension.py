@@ -11,6 +11,7 @@ import numpy.typing as npt
 from neuromfa_kernels.answers import FractalDimension
 from neuromfa_kernels.cpu_jit import kernel
 from neuromfa_kernels.cpu_threads import spread
+from neuromfa_kernels.powers import logarithm_table
 from neuromfa_kernels.radius import ONE_RADIUS, TOO_FEW_EDGES
 
 PER_JOB = 512
@@ -70,7 +71,7 @@ def fractal_dimension(
     """Slope of ln N_i(r) on ln r over each neuron's own radii; `counts` is [n, R]."""
     n, n_radii = counts.shape
     out = FractalDimension(np.empty(n), np.empty(n, np.uint8))
-    settings = (min_neighbours, np.log(np.arange(1, n_radii + 1)))
+    settings = (min_neighbours, logarithm_table(n_radii + 1)[1:].copy())
 
     def fit(first: int) -> None:
         fit_neurons((first, min(first + PER_JOB, n)), counts, near, settings, tuple(out))

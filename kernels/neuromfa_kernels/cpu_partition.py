@@ -2,16 +2,12 @@
 
 Neurons in tiles of `TILE`; inside a tile one after another, with a fused multiply-add, in every
 (q, radius). Vector lanes are radii, so neither their number nor the threads can change a bit.
-
-For equally spaced q, p^q needs no power: with q = q_0 + 8 h m + h n, p^q is u_m v_n, where
-v_n = p^(h n) and u_m = p^(q_0 + 8 h m) are products of p^h and p^(q_0), which are quotients of
-table entries because p = N_i(r)/N_i(T) is a quotient of integers.
+Powers come from the tables of `powers`.
 """
 
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,41 +16,25 @@ import numpy.typing as npt
 from neuromfa_kernels.answers import TileSums
 from neuromfa_kernels.cpu_jit import fma, kernel
 from neuromfa_kernels.cpu_threads import spread
-from neuromfa_kernels.cpu_vectors import COLUMNS, LANES, add_products, raise_powers
+from neuromfa_kernels.cpu_vectors import LANES, add_products, raise_powers
+from neuromfa_kernels.powers import (
+    CHUNK,
+    COLUMNS,
+    LN_HIGH,
+    LN_LOW,
+    POWER_H,
+    POWER_Q0,
+    TABLE_SIZE,
+    power_table,
+    spacing,
+)
 from neuromfa_kernels.radius import TILE
 
 GROUP = 16
 """Neurons per pass over the sums: their powers fit the first-level cache."""
-CHUNK = COLUMNS * COLUMNS
-"""Moments per pass, each with a table of its own, so that errors of p^h do not grow with n_q."""
-TABLE_SIZE = 1 << 17
-"""Neurons with more edges than this take logarithms; they are few, whatever the model."""
-FACTORISED_Q = 15.0
-"""Largest abs(q) for which every product stays in the range of float64 (p > 2^-32)."""
 SMALL_WORK = 1 << 20
 """Multiply-adds below which a second thread costs more than it saves."""
 JOBS_PER_THREAD = 2
-LN_GRID = 2.0**40
-POWER_H, POWER_Q0, LN_HIGH, LN_LOW = range(4)
-
-
-@lru_cache(maxsize=8)
-def _powers(h: float, q_0: float, size: int) -> npt.NDArray[np.float64]:
-    """Table [size, 4] of k^h, k^q_0 and ln k in two parts.
-
-    ln k is summed from ln(1 + 1/k); the high part is a whole number of steps of 2^-40, so that
-    ln a - ln b keeps its full relative precision also where a/b is next to 1.
-    """
-    table = np.zeros((size, 4))
-    k = np.arange(1, size, dtype=np.longdouble)
-    table[1:, POWER_H] = k ** np.longdouble(h)
-    table[1:, POWER_Q0] = k ** np.longdouble(q_0)
-    steps = np.log1p(1.0 / np.arange(1, size - 1))
-    high = np.rint(steps * LN_GRID) / LN_GRID
-    table[2:, LN_HIGH] = np.cumsum(high)
-    table[2:, LN_LOW] = np.cumsum(steps - high)
-    table.setflags(write=False)
-    return table
 
 
 @kernel
@@ -204,8 +184,8 @@ def partition_function(
     Z, Z_log = np.zeros((2, len(counted), len(q), n_radii))
     if n * n_radii * len(q) < SMALL_WORK:
         threads = 1
-    spacing = _spacing(q)
-    size = _table_size(counts) if spacing is not None else 0
+    h = spacing(q)
+    size = _table_size(counts) if h is not None else 0
     n_blocks = -(-n_radii // LANES)
     parts = min(n_blocks, -(-threads * JOBS_PER_THREAD // max(1, len(counted))))
     radii = -(-n_blocks // parts) * LANES
@@ -214,27 +194,17 @@ def partition_function(
         tile, first = job
         last = min(first + radii, n_radii)
         span = (tile * TILE, min(tile * TILE + TILE, n), first, last)
-        if spacing is None:
+        if h is None:
             general_tile((counts, min_neighbours), span, q, (Z[tile], Z_log[tile]))
             return
         for k in range(0, len(q), CHUNK):
-            plan = (spacing, float(q[k]), _powers(spacing, float(q[k]), size))
+            plan = (h, float(q[k]), power_table(h, float(q[k]), size))
             out = (Z[tile, k : k + CHUNK], Z_log[tile, k : k + CHUNK])
             factorised_tile((counts, min_neighbours), span, plan, out)
 
     spread(add, [(t, r) for t in range(len(counted)) for r in range(0, n_radii, radii)], threads)
     Z[:, q == 0] = counted[:, np.newaxis, np.newaxis]
     return TileSums(Z, Z_log, int(counted.sum()), observed)
-
-
-def _spacing(q: npt.NDArray[np.float64]) -> float | None:
-    """Spacing h of equally spaced q, or None where the factorised powers do not apply."""
-    largest = float(np.abs(q).max())
-    if largest > FACTORISED_Q:
-        return None
-    h = float(q[-1] - q[0]) / max(1, len(q) - 1)
-    off = np.abs(q - (q[0] + h * np.arange(len(q))))
-    return h if off.max() <= 4 * np.spacing(largest) else None
 
 
 def _table_size(counts: npt.NDArray[np.uint32]) -> int:

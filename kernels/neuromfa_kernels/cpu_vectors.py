@@ -14,9 +14,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from neuromfa_kernels.powers import COLUMNS
+
 LANES = 8
 """Radii side by side in a vector: one register of AVX-512, two of AVX2."""
-COLUMNS = 8
 
 _VECTOR = ir.VectorType(ir.DoubleType(), LANES)
 _INTEGER = ir.IntType(64)

@@ -1,0 +1,170 @@
+"""One NVIDIA GPU through CuPy: compile, launch, allocate, copy.
+
+The only place that talks to a GPU. The launchers see nothing but this interface, so that the tests
+can put a driver of their own behind it that runs the same `.cu` files on the CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+SOURCES = Path(__file__).parent
+"""Where the `.cu` files lie."""
+OPTIONS = ("-std=c++17", "-lineinfo")
+"""Never fast-math: sums are defined to the last bit."""
+PLAIN_SHARED_MEMORY = 48 << 10
+"""Dynamic shared memory that a kernel gets without asking."""
+
+Shape = int | tuple[int, ...]
+
+
+def source_text(name: str) -> str:
+    """Text of a `.cu` file with the headers of this package in it, each once.
+
+    CuPy keeps compiled code under a hash of the text: a header that is only named would go stale.
+    """
+    seen: set[str] = set()
+
+    def read(name: str) -> Iterator[str]:
+        yield f'#line 1 "{name}"'
+        lines = (SOURCES / name).read_text(encoding="utf-8").splitlines()
+        for number, line in enumerate(lines, 1):
+            if not line.startswith('#include "'):
+                yield "" if line == "#pragma once" else line
+                continue
+            if (header := line.split('"')[1]) not in seen:
+                seen.add(header)
+                yield from read(header)
+            yield f'#line {number + 1} "{name}"'
+
+    return "\n".join(read(name)) + "\n"
+
+
+class Driver:
+    """A GPU, and the stream on which its kernels run.
+
+    Arrays are CuPy arrays on this GPU; results stay there until `to_host`.
+
+    Parameters
+    ----------
+    device : int
+        Number of the GPU.
+    stream : int, optional
+        Address of a CUDA stream (torch's current one, say); CuPy's current stream if None.
+
+    Attributes
+    ----------
+    name : str
+        As messages call it.
+    multiprocessors : int
+        Streaming multiprocessors.
+    shared_memory : int
+        Largest dynamic shared memory of one block, bytes.
+    architecture : int
+        Compute capability, 90 for 9.0.
+    """
+
+    def __init__(self, device: int, stream: int | None = None) -> None:
+        self._device, self._stream = device, stream
+        self.name, self.multiprocessors, self.shared_memory, self.architecture = _properties(device)
+
+    @contextmanager
+    def _here(self, doing: str) -> Iterator[Any]:
+        """Make GPU and stream current; what goes wrong is told in one sentence."""
+        import cupy
+
+        try:
+            with ExitStack() as stack:
+                stack.enter_context(cupy.cuda.Device(self._device))
+                if self._stream is not None:
+                    stack.enter_context(cupy.cuda.ExternalStream(self._stream, self._device))
+                yield cupy
+        except cupy.cuda.memory.OutOfMemoryError as error:
+            raise MemoryError(f"{self.name}: not enough memory for {doing}: {error}") from error
+        except cupy.cuda.compiler.CompileException as error:
+            first = str(error).strip().splitlines()[0]
+            raise RuntimeError(f"{self.name}: {doing}: does not compile: {first}") from error
+        except (cupy.cuda.driver.CUDADriverError, cupy.cuda.runtime.CUDARuntimeError) as error:
+            raise RuntimeError(f"{self.name}: {doing}: {error}") from error
+
+    def kernel(
+        self, source: str, name: str, *, defines: Mapping[str, int] | None = None
+    ) -> Callable[..., None]:
+        """Compile a `.cu` file of this package, once, and return one of its kernels."""
+        with self._here(f"{name} of {source}"):
+            return _module(source, tuple(sorted((defines or {}).items()))).get_function(name)  # type: ignore[no-any-return]
+
+    def launch(
+        self,
+        kernel: Callable[..., None],
+        args: Sequence[Any],
+        *,
+        grid: Shape,
+        block: int,
+        shared: int = 0,
+    ) -> None:
+        """Launch a kernel: device arrays become pointers; numbers must be NumPy scalars."""
+        if shared > self.shared_memory:
+            raise ValueError(
+                f"shared memory of {shared} bytes: {self.name} has {self.shared_memory} a block"
+            )
+        name = getattr(kernel, "name", "kernel")
+        with self._here(f"launch of {name} with {grid} blocks of {block}"):
+            if shared > PLAIN_SHARED_MEMORY:
+                kernel.max_dynamic_shared_size_bytes = shared  # type: ignore[attr-defined]
+            blocks = grid if isinstance(grid, tuple) else (grid,)
+            kernel(blocks, (block,), tuple(args), shared_mem=shared)
+
+    def empty(self, shape: Shape, dtype: npt.DTypeLike) -> Any:
+        """Allocate an array [shape], row-major, of any content."""
+        with self._here(_room(shape, dtype)) as cupy:
+            return cupy.empty(shape, dtype)
+
+    def zeros(self, shape: Shape, dtype: npt.DTypeLike) -> Any:
+        """Allocate an array [shape], row-major, of zeros."""
+        with self._here(_room(shape, dtype)) as cupy:
+            return cupy.zeros(shape, dtype)
+
+    def from_host(self, array: npt.NDArray[Any]) -> Any:
+        """Copy a NumPy array of a plain dtype to this GPU."""
+        with self._here(_room(array.shape, array.dtype)) as cupy:
+            return cupy.asarray(np.ascontiguousarray(array))
+
+    def to_host(self, array: Any) -> npt.NDArray[Any]:
+        """Wait for an array and copy it to the host."""
+        with self._here("copy to the host") as cupy:
+            found: npt.NDArray[Any] = cupy.asnumpy(array)
+            return found
+
+    def address(self, array: Any) -> int:
+        """Address of the first element of an array, for pointers inside structures."""
+        return int(array.data.ptr)
+
+
+def _room(shape: Shape, dtype: npt.DTypeLike) -> str:
+    return f"{int(np.prod(shape)) * np.dtype(dtype).itemsize:,} bytes"
+
+
+@lru_cache(maxsize=64)
+def _module(source: str, defines: tuple[tuple[str, int], ...]) -> Any:
+    import cupy
+
+    options = (*OPTIONS, *(f"-D{name}={value}" for name, value in defines))
+    return cupy.RawModule(code=source_text(source), options=options, backend="nvrtc")
+
+
+@lru_cache(maxsize=64)
+def _properties(device: int) -> tuple[str, int, int, int]:
+    import cupy
+
+    found = cupy.cuda.runtime.getDeviceProperties(device)
+    name = f"cuda:{device} ({found['name'].decode()})"
+    shared = int(found["sharedMemPerBlockOptin"])
+    return name, int(found["multiProcessorCount"]), shared, 10 * found["major"] + found["minor"]
