@@ -49,6 +49,7 @@ KERNEL_RANKS = (
     ("answers", "arrays", "cpu_jit", "cpu_threads", "cuda_driver"),
     ("cpu_hits", "cpu_vectors"),
     ("cpu_counts", "cpu_dimension", "cpu_partition"),
+    ("cuda_items",),
     ("cuda_counts", "cuda_dimension", "cuda_partition"),
     ("cpu", "cuda"),
     ("__init__",),
