@@ -56,6 +56,7 @@ KERNEL_RANKS = (
     ("cpu_bins",),
     ("cpu_hits",),
     ("cpu_counts", "cpu_dimension", "cpu_partition"),
+    ("cuda_items",),
     ("cuda_counts", "cuda_dimension", "cuda_partition"),
     ("cpu", "cuda"),
     ("__init__",),

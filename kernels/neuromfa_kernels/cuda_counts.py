@@ -1,0 +1,196 @@
+"""Neighbour counts on a GPU (definitions, section 2): launches and passes over the radii."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuromfa_kernels.answers import NeighbourCounts
+from neuromfa_kernels.cuda_driver import Driver
+from neuromfa_kernels.cuda_items import Matrix, Way, items_of, matrix_of, target_of, ways
+from neuromfa_kernels.radius import RadiusTable, radius_table
+
+LANE_BYTES = 128
+"""A row of counters of 32 lanes."""
+SPARE_ROWS = 3
+"""Trash, d <= 0.5 and d <= 1, after the rows of a pass."""
+LARGEST_PROVEN = {"bfloat16": 4000, "float16": 1024, "float32": 4000}
+"""Radii up to which the arithmetic of weights.cuh is proven; above them bins are looked up."""
+ITEMS_PER_BLOCK = 3
+"""Enough that blocks end together, few enough that adding up costs nothing."""
+
+
+def add_neighbours(
+    weights: Any,
+    table: RadiusTable,
+    neuron_axis: int,
+    *,
+    out: NeighbourCounts,
+    driver: Driver,
+) -> None:
+    """Add the edges in `weights` to `out`, both on the driver's GPU."""
+    add_many([(weights, out)], table, neuron_axis, driver=driver)
+
+
+def add_many(
+    jobs: Iterable[tuple[Any, NeighbourCounts]],
+    table: RadiusTable,
+    neuron_axis: int,
+    *,
+    driver: Driver,
+) -> None:
+    """Add the edges of several matrices in few launches: no GPU waits at the end of each.
+
+    Parameters
+    ----------
+    jobs : iterable of (weights, NeighbourCounts)
+        Weights [rows, cols] of the table's type, or their codes, and what they are added to; all
+        on the driver's GPU. The same counts may be given twice.
+    """
+    parts: dict[Way, list[tuple[Matrix, npt.NDArray[Any]]]] = {}
+    arithmetic = _is_proven(table)
+    for weights, out in jobs:
+        matrix = matrix_of(weights, neuron_axis, driver)
+        for way, first, part in ways(matrix, table.dtype, arithmetic=arithmetic):
+            parts.setdefault(way, []).append((part, target_of(out, first, driver)))
+    for way, some in parts.items():
+        items = items_of(some, way, driver.multiprocessors * way.blocks * ITEMS_PER_BLOCK)
+        if way.source == "neighbours_any.cu":
+            _launch_any(way, items, table, driver)
+        elif table.dtype.itemsize == 1:
+            _launch_codes(way, items, table, driver)
+        else:
+            check_arithmetic(table, driver)
+            _launch_rows(way, items, table, driver)
+
+
+def _is_proven(table: RadiusTable) -> bool:
+    """Whether distances are plain inverses, and the arithmetic is exact up to the cutoff."""
+    if table.n_radii > LARGEST_PROVEN.get(table.dtype.name, 0):
+        return False
+    return np.array_equal(table.bounds, radius_table(table.dtype, table.cutoff).bounds)
+
+
+Launch = tuple[str, int, tuple[Any, ...]]
+"""Kernel, rows of shared memory, arguments after the items."""
+
+
+def _launch(
+    way: Way,
+    items: npt.NDArray[Any],
+    passes: list[Launch],
+    driver: Driver,
+) -> None:
+    """Launch once for each pass."""
+    queue = driver.from_host(items.view(np.uint8))
+    tickets = driver.zeros(len(passes), np.uint32)
+    for i, (kernel, rows, args) in enumerate(passes):
+        driver.launch(
+            driver.kernel(way.source, kernel),
+            [queue, np.uint32(len(items)), tickets[i : i + 1], *args],
+            grid=min(len(items), driver.multiprocessors * way.blocks),
+            block=way.threads,
+            shared=rows * way.lane_neurons * LANE_BYTES + way.staging,
+        )
+
+
+def _capacity(way: Way, driver: Driver) -> int:
+    """Rows of counters that fit the shared memory of a block; 1 KiB is left for other uses."""
+    room = driver.shared_memory - 1024 - way.staging
+    return room // (way.lane_neurons * LANE_BYTES)
+
+
+def _launch_any(way: Way, items: npt.NDArray[Any], table: RadiusTable, driver: Driver) -> None:
+    bits = 8 * table.dtype.itemsize - 1
+    codes = np.arange(1 << bits if bits < 16 else 1, dtype=np.uint64)
+    of_code = driver.from_host(table.bins(codes))
+    bounds = driver.from_host(table.bounds)
+    most = _capacity(way, driver)
+    passes: list[Launch] = []
+    for first in range(0, table.n_bins, most):
+        n = min(most, table.n_bins - first)
+        numbers = (len(table.bounds), table.n_radii, first, n)
+        passes.append((way.kernel, n, (of_code, bounds, *map(np.uint32, numbers))))
+    _launch(way, items, passes, driver)
+
+
+def _launch_codes(way: Way, items: npt.NDArray[Any], table: RadiusTable, driver: Driver) -> None:
+    bins = driver.from_host(table.bins(np.arange(128)))
+    _launch(way, items, [(way.kernel, 128, (bins, np.uint32(table.n_radii)))], driver)
+
+
+def _launch_rows(way: Way, items: npt.NDArray[Any], table: RadiusTable, driver: Driver) -> None:
+    most = _capacity(way, driver) - SPARE_ROWS
+    value = _values_at(table)
+    passes = []
+    for first in range(0, table.n_radii + 1, most):
+        rows = min(most, table.n_radii + 1 - first)
+        later = first > 0
+        # row k is bin k + 2; `highest` is the value just below those of the rows before
+        lowest, highest = value(first + rows + 1), value(first + 1, below=True) if later else 0
+        limits = (lowest, highest, value(2), value(1))
+        numbers = (np.uint32(first), np.uint32(rows))
+        kernel = f"{way.kernel}_later" if later else way.kernel
+        passes.append((kernel, rows + SPARE_ROWS, (*map(np.float32, limits), *numbers)))
+    _launch(way, items, passes, driver)
+
+
+def _values_at(table: RadiusTable) -> Any:
+    """f(b): the smallest abs(w) whose bin is at most b; or the largest one below it."""
+
+    def value(b: int, *, below: bool = False) -> np.float32:
+        code = table.bounds[b : b + 1] - np.uint64(below)
+        stored = code.astype(f"u{table.dtype.itemsize}").view(table.dtype)
+        return stored.astype(np.float32)[0]  # type: ignore[no-any-return]
+
+    return value
+
+
+_checked: set[tuple[str, str, float]] = set()
+
+
+def check_arithmetic(table: RadiusTable, driver: Driver) -> None:
+    """Hold the arithmetic of this GPU against the table, once: all codes, or all bounds.
+
+    Raises
+    ------
+    RuntimeError
+        If they differ anywhere: then nothing that this GPU counts can be trusted.
+    """
+    key = (driver.name, table.dtype.name, table.cutoff)
+    if key in _checked:
+        return
+    bits = 8 * table.dtype.itemsize - 1
+    if bits < 16:
+        codes = np.arange(1 << bits, dtype=np.uint64)
+    else:
+        near = table.bounds[:, np.newaxis] + np.arange(-3, 4).astype(np.uint64)
+        codes = np.unique(near[near < 1 << bits])
+    bins = table.bins(codes)
+    negative = codes | np.uint64(1 << bits)
+    words = np.concatenate([codes, negative]).astype(np.uint32)
+    value = _values_at(table)
+    wrong = driver.zeros(1, np.uint32)
+    driver.launch(
+        driver.kernel("neighbours_columns.cu", f"check_{table.dtype.name}"),
+        [
+            driver.from_host(words),
+            driver.from_host(np.concatenate([bins, bins])),
+            np.uint32(len(words)),
+            *(value(b) for b in (table.n_radii + 2, 2, 1)),
+            np.uint32(table.n_radii),
+            wrong,
+        ],
+        grid=-(-len(words) // 256),
+        block=256,
+    )
+    found = int(driver.to_host(wrong)[0])
+    if found:
+        raise RuntimeError(
+            f"{driver.name}: gives {found} of {len(words)} {table.dtype} values a wrong radius at "
+            f"cutoff {table.cutoff:g}; count on another device, and report this one"
+        )
+    _checked.add(key)

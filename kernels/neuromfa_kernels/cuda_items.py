@@ -1,0 +1,139 @@
+"""Items of work of the counting kernels: which kernel counts what, tile by tile.
+
+An item is a tile of neurons and a range of their edges. Items add to the counts with integer
+atomics, so neither their number nor their order can change a result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from neuromfa_kernels.answers import NeighbourCounts
+from neuromfa_kernels.cuda_driver import Driver
+
+ITEM = np.dtype(
+    [
+        *(("weights", "u8"), ("down", "i8"), ("across", "i8"), ("edges", "u4"), ("neurons", "u4")),
+        *(("counts", "u8"), ("near", "u8"), ("dropped", "u8")),
+        *(("counts_down", "i8"), ("counts_across", "i8")),
+        *(("near_down", "i8"), ("near_across", "i8"), ("dropped_across", "i8")),
+    ]
+)
+"""struct Item of weights.cuh."""
+
+STAGES = 3 * 32 * (512 + 16)
+"""Shared memory for the pieces of rows, in neighbours_rows.cu."""
+FEWEST_EDGES = 256
+"""Of an item: it is not worth clearing and adding the counters for fewer."""
+MOST_EDGES = 1 << 30
+
+
+class Matrix(NamedTuple):
+    """Where the weights of some edges and neurons lie; steps in bytes."""
+
+    address: int
+    edges: int
+    neurons: int
+    down: int
+    across: int
+
+
+class Way(NamedTuple):
+    """A kernel, and the shape in which it is launched."""
+
+    source: str
+    kernel: str
+    lane_neurons: int
+    threads: int
+    blocks: int
+    """Of a multiprocessor, at most."""
+    staging: int = 0
+
+
+def matrix_of(weights: Any, neuron_axis: int, driver: Driver) -> Matrix:
+    """Where an array [rows, cols] lies, as edges and neurons."""
+    edges, neurons = weights.shape[1 - neuron_axis], weights.shape[neuron_axis]
+    down, across = weights.strides[1 - neuron_axis], weights.strides[neuron_axis]
+    size = weights.dtype.itemsize
+    # the step along an axis of one element means nothing: take the one that suits best
+    if neurons == 1 and abs(down) != size:
+        across = size
+    if edges == 1 and across != size:
+        down = size
+    return Matrix(driver.address(weights), edges, neurons, down, across)
+
+
+def ways(
+    matrix: Matrix, dtype: np.dtype[Any], *, arithmetic: bool
+) -> Iterator[tuple[Way, int, Matrix]]:
+    """Yield the kernels that count a matrix: way, first neuron, and the part of the matrix.
+
+    `arithmetic` says that distances of this type need no table.
+    """
+    if not matrix.edges or not matrix.neurons:
+        return
+    size = dtype.itemsize
+    kind = "codes8" if size == 1 else dtype.name
+    aligned = (matrix.address | matrix.down | matrix.across) % size == 0
+    if not aligned or not (arithmetic or size == 1) or size not in (matrix.down, matrix.across):
+        yield Way("neighbours_any.cu", f"any_{size}", 1, 256, 4), 0, matrix
+        return
+    if matrix.across != size:
+        yield Way("neighbours_rows.cu", f"rows_{kind}", 1, 256, 3, STAGES), 0, matrix
+        return
+    whole = matrix.neurons // 4 * 4 if (matrix.address | matrix.down) % (4 * size) == 0 else 0
+    if whole:
+        wide = Way("neighbours_columns.cu", f"columns_{kind}_x4", 4, 512, 2)
+        yield wide, 0, matrix._replace(neurons=whole)
+    if whole < matrix.neurons:
+        rest = matrix._replace(
+            address=matrix.address + whole * size, neurons=matrix.neurons - whole
+        )
+        yield Way("neighbours_columns.cu", f"columns_{kind}_x1", 1, 512, 2), whole, rest
+
+
+def target_of(out: NeighbourCounts, first: int, driver: Driver) -> npt.NDArray[Any]:
+    """The fields of an item that say where its neurons' counts are."""
+    target = np.zeros((), ITEM)
+    names = ("counts", "near")
+    for name, array in zip(names, out[:2], strict=True):
+        down, across = (step // 4 for step in array.strides)
+        target[name] = driver.address(array) + 4 * across * first
+        target[f"{name}_down"], target[f"{name}_across"] = down, across
+    target["dropped"] = driver.address(out.dropped)
+    target["dropped_across"] = out.dropped.strides[0] // 8
+    return target
+
+
+def items_of(
+    parts: list[tuple[Matrix, npt.NDArray[Any]]], way: Way, wanted: int
+) -> npt.NDArray[Any]:
+    """Tiles of neurons, cut along the edges if there are too few; the largest first."""
+    tile = 32 * way.lane_neurons
+    tiles = sum(-(-matrix.neurons // tile) for matrix, _ in parts)
+    cuts = -(-wanted // tiles)
+    made = []
+    for matrix, target in parts:
+        pieces = max(1, min(cuts, matrix.edges // FEWEST_EDGES), -(-matrix.edges // MOST_EDGES))
+        step = -(-matrix.edges // pieces)
+        grid = np.meshgrid(
+            np.arange(0, matrix.neurons, tile), np.arange(0, matrix.edges, step), indexing="ij"
+        )
+        neuron, edge = (axis.reshape(-1) for axis in grid)
+        items = np.full(neuron.size, target)
+        at = neuron * matrix.across + edge * matrix.down
+        items["weights"] = (matrix.address + at).astype(np.uint64)
+        items["down"], items["across"] = matrix.down, matrix.across
+        items["edges"] = np.minimum(step, matrix.edges - edge)
+        items["neurons"] = np.minimum(tile, matrix.neurons - neuron)
+        for name in ("counts", "near"):
+            offset = 4 * neuron * target[f"{name}_across"]
+            items[name] = (target[name].astype(np.int64) + offset).astype(np.uint64)
+        made.append(items)
+    items = np.concatenate(made)
+    work = items["edges"].astype(np.int64) * items["neurons"]
+    return items[np.argsort(-work, kind="stable")]
