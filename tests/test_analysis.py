@@ -13,8 +13,9 @@ from safetensors.numpy import load_file, save_file
 import naive
 import neuromfa
 from neuromfa import BadInputError, Protocol, ResourceError, UnsupportedError, UsageError, analyse
+from neuromfa.checkpoint import Checkpoint
 from neuromfa.multifractal import moments
-from neuromfa.scheduler import tile_bytes
+from neuromfa.units import tile_bytes
 
 EXPECTED = Path(__file__).parent / "expected"
 MODELS = EXPECTED / "tiny-neox"
@@ -26,6 +27,9 @@ ABSOLUTE, RELATIVE = 1e-11, 1e-9  # what the definitions promise against the aut
 def assert_close(ours, theirs):
     theirs = np.array([float(v) for v in np.atleast_1d(theirs)])
     np.testing.assert_allclose(np.atleast_1d(ours), theirs, rtol=RELATIVE, atol=ABSOLUTE)
+
+
+TINY = Path(__file__).parent / "expected" / "tiny-neox" / "step64"
 
 
 def numbers(analysis):
@@ -266,3 +270,16 @@ def test_type_that_no_kernel_counts_is_named():
 def test_memory_that_cannot_do_is_refused_before_reading():
     with pytest.raises(ResourceError, match="raise --memory or lower --cutoff"):
         analyse(random_model(), memory=1000)
+
+
+def test_remote_layers_are_read_ahead_in_order(monkeypatch):
+    """Storage is a resource: where the files lie changes no bit, only what is read when."""
+    expected = analyse(TINY)
+    fetched = []
+    real = Checkpoint.prefetch
+    monkeypatch.setattr("neuromfa.read_ahead.is_remote", lambda _: True)
+    monkeypatch.setattr("neuromfa.mapped_files.is_remote", lambda _: True)
+    monkeypatch.setattr(Checkpoint, "prefetch", lambda s, t: (fetched.append(t), real(s, t)))
+    found = analyse(TINY)
+    assert fetched == [tensor for layer in found.layers for tensor in layer.tensors]
+    assert numbers(found) == numbers(expected)

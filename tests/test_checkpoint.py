@@ -2,6 +2,7 @@
 
 import json
 import mmap
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -384,15 +385,10 @@ class Advised(MappedFiles):
 
 @pytest.mark.parametrize("offset", [0, 1, 4095, 4096, 4097, 9000])
 @pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, 8192, 20000])
-def test_pages_that_are_fetched_and_given_back(offset, size):
+def test_pages_that_are_given_back(offset, size):
     own = range(offset, offset + size)
     files = Advised({})
-    ref = TensorRef("w", "uint8", (size,), "f", offset)
-    files.prefetch(ref)
-    assert files.range.start <= own.start
-    assert files.range.stop == own.stop
-    assert files.range.start % mmap.PAGESIZE == 0
-    files.release(ref)
+    files.release(TensorRef("w", "uint8", (size,), "f", offset))
     given = files.range
     assert given.start % mmap.PAGESIZE == given.stop % mmap.PAGESIZE == 0
     if given:
@@ -400,6 +396,55 @@ def test_pages_that_are_fetched_and_given_back(offset, size):
         assert own.stop - mmap.PAGESIZE < given.stop <= own.stop
     else:
         assert size < 2 * mmap.PAGESIZE
+
+
+@pytest.mark.parametrize("remote", [True, False])
+def test_remote_tensors_are_fetched_in_large_reads(tmp_path, monkeypatch, remote):
+    save_file({"a": torch.ones(70_000), "b": torch.ones(9)}, tmp_path / "model.safetensors")
+    reads = []
+    real = os.preadv
+
+    def counted(descriptor, buffers, position):
+        reads.append((position, sum(map(len, buffers))))
+        return real(descriptor, buffers, position)
+
+    monkeypatch.setattr("neuromfa.mapped_files.is_remote", lambda _: remote)
+    monkeypatch.setattr("neuromfa.mapped_files.BLOCK_BYTES", 100_000)
+    monkeypatch.setattr(os, "preadv", counted)
+    with open_checkpoint(tmp_path) as checkpoint:
+        checkpoint.prefetch("a")
+        offset = checkpoint.tensors["a"].offset
+    expected = [(offset, 100_000), (offset + 100_000, 100_000), (offset + 200_000, 80_000)]
+    assert reads == (expected if remote else [])
+
+
+@pytest.mark.parametrize("kind", ["file", "arrays"])
+def test_rows_copied_into_a_buffer(tmp_path, kind):
+    values = np.arange(60, dtype=np.float16).reshape(5, 4, 3)
+    save_file({"w": torch.from_numpy(values)}, tmp_path / "model.safetensors")
+    source = tmp_path if kind == "file" else {"w": values}
+    with open_checkpoint(source) as checkpoint:
+        out = np.zeros(7 * 3 * 2, np.uint8)
+        checkpoint.copy_rows("w", 2, 9, cols=3, out=out)
+        assert np.array_equal(out.view(np.float16).reshape(7, 3), checkpoint.read("w", 2, 9))
+        with pytest.raises(UsageError, match="42 bytes do not fit 41 exactly"):
+            checkpoint.copy_rows("w", 2, 9, cols=3, out=out[:-1])
+        with pytest.raises(UsageError, match="has 20 rows, not 2:21"):
+            checkpoint.copy_rows("w", 2, 21, cols=3, out=out)
+
+
+def test_a_file_that_was_cut_while_it_is_copied(tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(safetensors({"w": W}))
+    with open_checkpoint(path) as checkpoint:
+        size = path.stat().st_size
+        os.truncate(path, size - 5)
+        with pytest.raises(BadInputError) as refused:
+            checkpoint.copy_rows("w", 0, 2, cols=3, out=np.zeros(24, np.uint8))
+    assert str(refused.value) == (
+        f"{path}: ends at byte {size - 5}, but was {size} bytes when its header was read; "
+        "open the checkpoint again"
+    )
 
 
 def resident(path):

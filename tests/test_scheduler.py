@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from neuromfa.errors import ResourceError, UsageError
 from neuromfa.network import Coverage, Layer, Map, Network
 from neuromfa.protocol import Protocol
-from neuromfa.scheduler import SHARED_PAGES, plan, run, tile_bytes
+from neuromfa.scheduler import run
+from neuromfa.units import SHARED_PAGES, plan, tile_bytes
 from neuromfa_kernels import TILE
 
 PROTOCOL = Protocol()

@@ -27,18 +27,23 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from neuromfa.errors import BadInputError
+from neuromfa.gpu import gpus_at_work
 from neuromfa.groups import Totals, fit
 from neuromfa.measure import UnitSums, add_up, measure
 from neuromfa.multifractal import Float64
 from neuromfa.protocol import Protocol
 from neuromfa.provenance import provenance
+from neuromfa.read_ahead import ReadAhead
 from neuromfa.results import Analysis, Group
 from neuromfa.scale import TensorScale, relative_factors, tensor_scales
-from neuromfa.scheduler import DEFAULT_MEMORY, Prepared, Unit, prepare, run
+from neuromfa.scheduler import Prepared, prepare, run, run_largest_first
+from neuromfa.units import DEFAULT_MEMORY, Plan, Unit
+from neuromfa_kernels.cpu_threads import usable_threads
 
 if TYPE_CHECKING:
     from neuromfa.scheduler import Source
@@ -70,6 +75,8 @@ def analyse(  # noqa: PLR0913  (the one verb: each setting is a concept of its o
     strict: bool = False,
     threads: int | None = None,
     memory: int = DEFAULT_MEMORY,
+    device: str = "cpu",
+    device_memory: int | None = None,
     fractal_dimensions: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> Analysis:
@@ -94,6 +101,11 @@ def analyse(  # noqa: PLR0913  (the one verb: each setting is a concept of its o
         As many as the process may use by default; changes no bit of the result.
     memory : int
         Bytes of private memory for the work in flight; changes no bit of the result.
+    device : str
+        ``"cpu"``; ``"cuda"``, all GPUs; ``"cuda:0,1"``, some; or ``"auto"``, GPUs if there are any.
+        Counts are the same on all; sums agree within 1e-12.
+    device_memory : int, optional
+        Bytes to use of each GPU; most of what is free if None.
     fractal_dimensions : bool
         Keep the fractal dimension of every single neuron, 8 bytes each.
     progress : callable, optional
@@ -138,6 +150,8 @@ def analyse(  # noqa: PLR0913  (the one verb: each setting is a concept of its o
         strict=strict,
         threads=threads,
         memory=memory,
+        device=device,
+        device_memory=device_memory,
     ) as job:
         survey = _survey(job, protocol, progress or (lambda _: None))
         network = survey.totals.network()
@@ -198,22 +212,27 @@ def _survey(job: Prepared, protocol: Protocol, progress: Callable[[Progress], No
 
     scales = None
     if protocol.distance == "relative":
-        scales = tensor_scales(checkpoint, network, protocol, threads=work.threads)
+        scales = tensor_scales(checkpoint, network, protocol, threads=usable_threads(None))
     factors = relative_factors(scales or {}, protocol)
     totals = Totals(protocol)
     layers: list[Group] = []
     dimensions: dict[str, Float64] = {}
     hashes: dict[str, Future[str]] = {}
-    executor = ThreadPoolExecutor(work.threads, thread_name_prefix="neuromfa")
-    try:
-        answers = run(
-            work.units,
-            lambda unit: measure(
-                checkpoint, network.layers[unit.layer], unit, protocol, factors=factors
-            ),
-            executor,
-            in_flight=2 * work.threads,
-        )
+    with (
+        _at_work(work) as (measure_unit, executor, hashing),
+        ReadAhead(checkpoint, network, work) as ahead,
+    ):
+
+        def measured_unit(unit: Unit) -> UnitSums:
+            layer = network.layers[unit.layer]
+            ahead.wait(unit.layer)
+            return measure_unit(checkpoint, layer, unit, protocol, factors=factors)
+
+        if work.devices.gpus:
+            costs = [unit.weight_bytes for unit in work.units]
+            answers = run_largest_first(work.units, measured_unit, executor, costs=costs)
+        else:
+            answers = run(work.units, measured_unit, executor, in_flight=2 * work.threads)
         units = Counter(unit.layer for unit in work.units)
         for index, layer in enumerate(network.layers):
             of_layer = watch(islice(answers, units[index]))
@@ -221,10 +240,25 @@ def _survey(job: Prepared, protocol: Protocol, progress: Callable[[Progress], No
             totals.add(layer, measured)
             layers.append(fit(layer.name, measured, protocol, layer=layer))
             progress(Progress(done, work.weight_bytes, layers[-1]))
-            hashes |= {t: executor.submit(digest, t) for t in layer.tensors if t not in hashes}
+            ahead.finished(index)
+            hashes |= {t: hashing.submit(digest, t) for t in layer.tensors if t not in hashes}
         others = [t for t in checkpoint.tensors if t not in hashes]
-        hashes |= {t: executor.submit(digest, t) for t in others}
+        hashes |= {t: hashing.submit(digest, t) for t in others}
         digests = {tensor: found.result() for tensor, found in hashes.items()}
         return _Survey(totals, tuple(layers), dimensions, digests, scales)
+
+
+@contextmanager
+def _at_work(
+    work: Plan,
+) -> Iterator[tuple[Callable[..., UnitSums], ThreadPoolExecutor, ThreadPoolExecutor]]:
+    """What measures a unit, the threads that do it, and the threads that hash."""
+    executor = ThreadPoolExecutor(work.threads, thread_name_prefix="neuromfa")
+    try:
+        if not work.devices.gpus:
+            yield measure, executor, executor
+            return
+        with gpus_at_work(work) as on_gpus, ThreadPoolExecutor(usable_threads(None)) as hashing:
+            yield on_gpus, executor, hashing
     finally:
         executor.shutdown(cancel_futures=True)

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import numpy.typing as npt
 import xxhash
 
 from neuromfa.directory import WeightFiles, find_weights, given_file, is_directory, merge
-from neuromfa.errors import BadInputError, UnsupportedError, UsageError
+from neuromfa.errors import BadInputError, UsageError
 from neuromfa.hub import cache_directory, fetch_snapshot, find_snapshot, parse_hub_name
 from neuromfa.mapped_files import MappedFiles
 from neuromfa.memory import Arrays, is_module, module_config, module_kinds
 from neuromfa.npy_file import open_npy
 from neuromfa.pickle_file import read_pickle
 from neuromfa.safetensors_file import file_size, read_header, read_object
-from neuromfa.tensors import FileRecord, TensorRef, array_dtype, leading_axes, natural_key, shown
+from neuromfa.tensors import FileRecord, Store, TensorRef, last_row, natural_key, shown
 
 if TYPE_CHECKING:
     import torch
@@ -29,16 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["Checkpoint", "FileRecord", "TensorRef", "open_checkpoint"]
 
 _AGAIN = "write or download the checkpoint again"
-
-
-class _Store(Protocol):
-    """Where the bytes are: `MappedFiles` or `Arrays`."""
-
-    def rows(self, ref: TensorRef, start: int, stop: int, cols: int) -> npt.NDArray[Any]: ...
-    def blocks(self, ref: TensorRef) -> Iterable[Any]: ...
-    def prefetch(self, ref: TensorRef) -> None: ...
-    def release(self, ref: TensorRef) -> None: ...
-    def close(self) -> None: ...
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -67,7 +57,7 @@ class Checkpoint:
 
     source: str
     tensors: Mapping[str, TensorRef]
-    store: _Store
+    store: Store
     config: Mapping[str, Any] = field(default_factory=dict)
     files: tuple[FileRecord, ...] = ()
     kinds: Mapping[str, str] = field(default_factory=dict)
@@ -128,24 +118,43 @@ class Checkpoint:
             If the file changed since the checkpoint was opened.
         """
         ref = self._ref(name)
-        where = f"{ref.file or self.source}: tensor {shown(name)}"
-        if array_dtype(ref.dtype) is None:
-            raise UnsupportedError(
-                f"{where}: is stored as {ref.dtype}, several values in a byte, which is not read; "
-                "give the checkpoint in bfloat16"
-            )
         if cols is None:
             cols = ref.shape[-1] if ref.shape else 1
-        if (axes := leading_axes(ref.shape, cols)) is None:
-            raise UsageError(f"{where}: {list(ref.shape)} has no view with {cols} columns")
-        rows = math.prod(ref.shape[:axes])
-        stop = rows if stop is None else stop
-        if not 0 <= start <= stop <= rows:
-            raise UsageError(f"{where}: has {rows} rows, not {start}:{stop}")
-        return self.store.rows(ref, start, stop, cols)
+        return self.store.rows(
+            ref, start, last_row(ref, start, stop, cols=cols, source=self.source), cols
+        )
+
+    def copy_rows(
+        self, name: str, start: int, stop: int, *, cols: int, out: npt.NDArray[np.uint8]
+    ) -> None:
+        """Fill a buffer with rows of a tensor; see `read`. Files are read in large blocks.
+
+        Parameters
+        ----------
+        name : str
+            A tensor.
+        start, stop, cols : int
+            Rows of the 2-D view, and its columns.
+        out : uint8 array
+            A contiguous buffer of exactly the size of these rows.
+
+        Raises
+        ------
+        UsageError
+            If there is no such tensor, no such rows or columns, or the buffer has another size.
+        UnsupportedError
+            If several values share a byte.
+        BadInputError
+            If the file changed since the checkpoint was opened, or cannot be read.
+        """
+        ref = self._ref(name)
+        rows = last_row(ref, start, stop, cols=cols, source=self.source) - start
+        if out.size != (wanted := rows * cols * ref.itemsize):
+            raise UsageError(f"tensor {shown(name)}: {wanted} bytes do not fit {out.size} exactly")
+        self.store.copy_rows(ref, start, cols, out)
 
     def prefetch(self, name: str) -> None:
-        """Ask the system to read a tensor's pages ahead; nothing happens for one in memory."""
+        """Bring a tensor that lies on another machine into the system's cache, in large reads."""
         self.store.prefetch(self._ref(name))
 
     def release(self, name: str) -> None:

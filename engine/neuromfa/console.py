@@ -112,6 +112,11 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
 def print_preview(record: Mapping[str, Any]) -> None:
     """Print what `neuromfa.preview.preview` found."""
     console, coverage = standard_output(), record["coverage"]
+    if record["seconds"] is None:
+        time = f"as fast as storage gives, with {record['device_memory_bytes']:,} bytes of each GPU"
+    else:
+        speed = record["gigabytes_per_second"]
+        time = f"about {record['seconds']:,.1f} s at {speed} GB/s, if storage keeps up"
     keys = ("name", "neurons", "weights", "bytes")
     print_table([{k: layer[k] for k in keys} for layer in record["layers"]])
     console.print(
@@ -120,10 +125,9 @@ def print_preview(record: Mapping[str, Any]) -> None:
         f"{len(coverage['excluded']):,} excluded, {len(coverage['unknown']):,} unknown\n"
         f"{len(record['layers']):,} layers, {record['neurons']:,} neurons, "
         f"{record['weights']:,} weights, {record['weight_bytes']:,} bytes to count\n"
-        f"{record['units']:,} units on {record['threads']} threads, at most "
+        f"{record['units']:,} units on {record['threads']} threads ({record['devices']}), at most "
         f"{record['memory_bytes'] / 1e6:,.0f} MB of private memory\n"
-        f"about {record['seconds']:,.1f} s at {record['gigabytes_per_second']} GB/s, "
-        "if storage keeps up",
+        f"{time}",
         soft_wrap=True,
     )
     for warning in record["warnings"]:

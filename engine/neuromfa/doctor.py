@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
+from neuromfa.devices import find_devices
 from neuromfa.provenance import versions
-from neuromfa_kernels import count_neighbours, radius_table
+from neuromfa_kernels import NeighbourCounts, count_neighbours, radius_table
 from neuromfa_kernels.cpu_threads import usable_threads
+from neuromfa_kernels.cuda_counts import add_neighbours
+from neuromfa_kernels.cuda_driver import Driver
 
 CUTOFF = 150.0
 OPTIONAL = ("torch", "huggingface_hub", "matplotlib", "pandas", "cupy-cuda13x")
@@ -37,8 +41,42 @@ def examine() -> list[dict[str, Any]]:
             "ok": True,
             "detail": ", ".join(f"{k} {v or 'not installed'}" for k, v in found.items()),
         },
-        {"check": "devices", "ok": True, "detail": "cpu; kernels for GPUs are not built yet"},
+        *_gpus(),
     ]
+
+
+def _gpus() -> list[dict[str, Any]]:
+    """Each GPU, counting like the CPU; or why there is none."""
+    found = find_devices("auto")
+    if not found.gpus:
+        return [{"check": "devices", "ok": True, "detail": f"cpu; {found.reason}"}]
+    return [
+        _check(f"neighbour counts on cuda:{gpu}", partial(_gpu_agrees, gpu)) for gpu in found.gpus
+    ]
+
+
+def _gpu_agrees(gpu: int) -> str:
+    """Count normal weights and every bfloat16 code on a GPU."""
+    driver = Driver(gpu)
+    weights = np.arange(1 << 16, dtype=np.uint16).reshape(256, 256)
+    table = radius_table(ml_dtypes.bfloat16, CUTOFF)
+    expected = count_neighbours(weights.view(ml_dtypes.bfloat16), table, neuron_axis=1)
+    counts = NeighbourCounts(
+        driver.zeros((table.n_radii, 256), np.uint32),
+        driver.zeros((2, 256), np.uint32),
+        driver.zeros(4, np.int64),
+    )
+    add_neighbours(driver.from_host(weights), table, 1, out=counts, driver=driver)
+    found = NeighbourCounts(*(driver.to_host(array) for array in counts))
+    if not all(
+        (
+            np.array_equal(found.counts, expected.counts),
+            np.array_equal(found.near, expected.near),
+            np.array_equal(found.dropped, expected.dropped),
+        )
+    ):
+        raise ArithmeticError(f"{driver.name} and the CPU differ; please report this device")
+    return f"{driver.name}: equal to the CPU"
 
 
 def _check(name: str, test: Callable[[], str]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from neuromfa.groups import Measured
 from neuromfa.multifractal import Float64, Int64, PartitionSums, moments
 from neuromfa.network import Layer, Map
 from neuromfa.protocol import Protocol
-from neuromfa.scheduler import Unit
+from neuromfa.units import Unit
 from neuromfa_kernels import (
     TOO_FEW_EDGES,
     NeighbourCounts,
@@ -104,16 +104,11 @@ def count(
     """
     neurons = unit.stop - unit.start
     counts = no_counts(neurons, protocol)
-    for part in layer.maps:
-        first = max(part.first_neuron, unit.start)
-        last = min(part.first_neuron + part.neurons, unit.stop)
-        if first >= last:
-            continue
-        mine = slice(first - unit.start, last - unit.start)
+    for part, first, last in maps_of(layer, unit):
+        shift = part.first_neuron - unit.start
+        mine = slice(first + shift, last + shift)
         into = NeighbourCounts(counts.counts[:, mine], counts.near[:, mine], counts.dropped)
-        for weights in read_map(
-            checkpoint, part, first - part.first_neuron, last - part.first_neuron
-        ):
+        for weights in read_map(checkpoint, part, first, last):
             table = radius_table(weights.dtype, protocol.cutoff, factors.get(part.tensor, 1.0))
             count_neighbours(weights, table, neuron_axis=part.neuron_axis, into=into, threads=1)
         if neurons == layer.neurons:  # nobody else reads these pages
@@ -121,6 +116,15 @@ def count(
     if counts.dropped[NONFINITE] and protocol.nonfinite == "error":
         raise nonfinite_weight(checkpoint, layer)
     return counts
+
+
+def maps_of(layer: Layer, unit: Unit) -> Iterator[tuple[Map, int, int]]:
+    """Maps that neurons of a unit have edges in, each with its first and last such neuron."""
+    for part in layer.maps:
+        first = max(part.first_neuron, unit.start) - part.first_neuron
+        last = min(part.first_neuron + part.neurons, unit.stop) - part.first_neuron
+        if first < last:
+            yield part, first, last
 
 
 def sum_up(counts: NeighbourCounts, protocol: Protocol) -> UnitSums:
@@ -136,6 +140,15 @@ def sum_up(counts: NeighbourCounts, protocol: Protocol) -> UnitSums:
         dimension.values,
         int((dimension.reason == TOO_FEW_EDGES).sum()),
     )
+
+
+def in_one(tiles: TileSums) -> TileSums:
+    """Add all tiles of a layer, in order, so that its answer is as small as one tile's."""
+    Z, Z_log = np.zeros((2, *tiles.Z.shape[1:]))
+    for tile, tile_log in zip(tiles.Z, tiles.Z_log, strict=True):
+        Z += tile
+        Z_log += tile_log
+    return TileSums(Z[np.newaxis], Z_log[np.newaxis], tiles.counted, tiles.observed)
 
 
 def read_map(

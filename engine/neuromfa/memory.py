@@ -84,6 +84,12 @@ class Arrays:
         for start in range(0, rows, step):
             yield _rows(array, start, min(start + step, rows), cols).reshape(-1).view(np.uint8)
 
+    def copy_rows(self, ref: TensorRef, start: int, cols: int, out: npt.NDArray[np.uint8]) -> None:
+        """Fill a buffer with the bytes of rows of a 2-D view."""
+        stop = start + out.size // (cols * ref.itemsize)
+        rows = _rows(self._arrays[ref.name], start, stop, cols)
+        out[:] = np.ascontiguousarray(rows).reshape(-1).view(np.uint8)
+
     def prefetch(self, ref: TensorRef) -> None:
         """Nothing: it is in memory."""
 

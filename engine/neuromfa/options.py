@@ -26,13 +26,13 @@ def moments(text: str) -> tuple[float, ...]:
         raise UsageError(f"--q {text}: write FIRST:LAST:STEP or a list like -1,0,2") from error
 
 
-def memory_size(text: str) -> int:
+def memory_size(text: str, option: str) -> int:
     """``512M`` or ``2G`` or a plain number of bytes."""
     number, unit = (text[:-1], text[-1].lower()) if text[-1:].isalpha() else (text, "")
     try:
         return int(float(number) * UNITS[unit] if unit else int(number))
     except (ValueError, KeyError, OverflowError) as error:
-        raise UsageError(f"--memory {text}: write a number of bytes, or like 512M or 2G") from error
+        raise UsageError(f"{option} {text}: write a number of bytes, or like 512M or 2G") from error
 
 
 OPENING = (
@@ -50,6 +50,8 @@ RESOURCES = (
     click.option(
         "--memory", default="512M", help="Private memory for the work.", show_default=True
     ),
+    click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:0,1 or auto."),
+    click.option("--device-memory", help="Memory to use of each GPU; most of what is free."),
 )
 """What may be used; never changes a bit of a result."""
 
@@ -84,7 +86,15 @@ def with_options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 def settings(options: dict[str, Any]) -> tuple[Protocol, dict[str, Any]]:
     """Protocol, and how to open and what to use, from the options of the command line."""
-    options["memory"] = memory_size(options["memory"])
+    options["memory"] = memory_size(options["memory"], "--memory")
+    if options["device_memory"] is not None:
+        options["device_memory"] = memory_size(options["device_memory"], "--device-memory")
+    if options["device"] == "auto":
+        from neuromfa.devices import find_devices  # noqa: PLC0415  (slow to import)
+
+        found = find_devices("auto")
+        click.echo(f"neuromfa: device {found}: {found.reason}", err=True)
+        options["device"] = str(found)
     options["q"] = moments(options["q"])
     names = [field.name for field in fields(Protocol)]
     return Protocol(**{name: options.pop(name) for name in names}), options

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuromfa.protocol import Protocol
-from neuromfa.scheduler import Prepared, layer_bytes, prepare
+from neuromfa.scheduler import Prepared, prepare
+from neuromfa.units import layer_bytes
 from neuromfa_kernels import count_neighbours, radius_table
 
 if TYPE_CHECKING:
@@ -34,12 +35,13 @@ def preview(source: Source, protocol: Protocol | None = None, **options: Any) ->
     -------
     dict
         JSON-ready. ``seconds`` is bytes over ``gigabytes_per_second``, the counting speed tried on
-        this machine just now; slower storage takes longer.
+        this machine just now; slower storage takes longer. Both are None for GPUs, where storage
+        decides.
     """
     protocol = protocol or Protocol()
     with prepare(source, protocol, **options) as job:
         sizes = {name: ref.itemsize for name, ref in job.checkpoint.tensors.items()}
-        speed = _speed(job, protocol)
+        speed = None if job.plan.devices.gpus else _speed(job, protocol)
         return {
             "source": job.checkpoint.source,
             "architecture": job.network.architecture,
@@ -62,10 +64,12 @@ def preview(source: Source, protocol: Protocol | None = None, **options: Any) ->
             "weights": sum(layer.weights for layer in job.network.layers),
             "weight_bytes": job.plan.weight_bytes,
             "units": len(job.plan.units),
+            "devices": str(job.plan.devices),
             "threads": job.plan.threads,
             "memory_bytes": job.plan.memory_bytes,
-            "gigabytes_per_second": round(speed / 1e9, 2),
-            "seconds": round(job.plan.weight_bytes / speed, 2),
+            "device_memory_bytes": job.plan.device_bytes,
+            "gigabytes_per_second": speed and round(speed / 1e9, 2),
+            "seconds": speed and round(job.plan.weight_bytes / speed, 2),
             "warnings": [*job.checkpoint.warnings, *job.network.warnings],
         }
 

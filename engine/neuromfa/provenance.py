@@ -11,7 +11,7 @@ from typing import Any
 import xxhash
 
 from neuromfa.checkpoint import Checkpoint
-from neuromfa.scheduler import Plan
+from neuromfa.units import Plan
 
 PACKAGES = ("neuromfa", "numpy", "numba", "ml_dtypes", "safetensors", "pyarrow")
 
@@ -68,7 +68,7 @@ def provenance(
         "versions": versions(),
         "files": [{"name": record.name, "size": record.size} for record in checkpoint.files],
         "content_hash": content_hash(checkpoint, digests),
-        "device": "cpu",
+        "device": str(plan.devices),
         "machine": platform.machine(),
         "threads": plan.threads,
         "units": len(plan.units),

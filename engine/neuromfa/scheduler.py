@@ -1,14 +1,10 @@
-"""Which work is done in which pieces: planned before a byte is read, answered in order.
-
-Pieces, threads and memory are resources: they never change a bit of a result, because a piece is
-whole tiles of a layer and every piece gives its sums tile by tile.
-"""
+"""Prepares an analysis from headers alone, and runs its units on executors, answers in order."""
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,12 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from neuromfa.architectures import load_registry
 from neuromfa.checkpoint import Checkpoint, open_checkpoint
-from neuromfa.errors import ResourceError, UnsupportedError, UsageError
-from neuromfa.multifractal import moments
-from neuromfa.network import Layer, Network, classify
+from neuromfa.devices import find_devices, smallest_free_memory
+from neuromfa.errors import UnsupportedError
+from neuromfa.gpu_plan import largest_first
+from neuromfa.network import Network, classify
 from neuromfa.protocol import Protocol
-from neuromfa_kernels import DTYPES, TILE
-from neuromfa_kernels.cpu_threads import usable_threads
+from neuromfa.units import DEFAULT_MEMORY, Plan, plan, plan_for_gpus
+from neuromfa_kernels import DTYPES
 
 if TYPE_CHECKING:
     import torch
@@ -31,58 +28,6 @@ if TYPE_CHECKING:
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
-
-DEFAULT_MEMORY = 512 << 20
-PIECES_PER_THREAD = 16
-"""Enough that threads end together, few enough that a piece is worth handing over."""
-SHARED_PAGES = 1 << 30
-"""Up to this size a layer's mapped pages are expected to stay in memory while several threads
-work through it side by side; a larger layer is one unit and each page is read once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """Some neurons of a layer, whole tiles of them: the piece of work that is handed out.
-
-    Attributes
-    ----------
-    layer : int
-        Index in the network.
-    start, stop : int
-        Its neurons.
-    weight_bytes : int
-        Share of the layer's bytes, which tells how far the work is.
-    """
-
-    layer: int
-    start: int
-    stop: int
-    weight_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What an analysis will do.
-
-    Attributes
-    ----------
-    units : tuple of Unit
-        In the order of the network's layers and neurons.
-    threads : int
-        Threads that work at the same time.
-    unit_bytes : int
-        Most private memory that one unit takes.
-    memory_bytes : int
-        Most private memory that all units in flight and their answers take.
-    weight_bytes : int
-        Bytes of weights that will be counted.
-    """
-
-    units: tuple[Unit, ...]
-    threads: int
-    unit_bytes: int
-    memory_bytes: int
-    weight_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +40,7 @@ class Prepared:
 
 
 @contextmanager
-def prepare(
+def prepare(  # noqa: PLR0913  (those of `neuromfa.analyse`)
     source: Source,
     protocol: Protocol,
     *,
@@ -105,12 +50,15 @@ def prepare(
     strict: bool = False,
     threads: int | None = None,
     memory: int = DEFAULT_MEMORY,
+    device: str = "cpu",
+    device_memory: int | None = None,
 ) -> Iterator[Prepared]:
     """Open a checkpoint, classify its tensors and plan the work, from headers alone.
 
     The parameters are those of `neuromfa.analyse`. The checkpoint is closed in the end, unless it
     was given open.
     """
+    devices = find_devices(device)
     given = isinstance(source, Checkpoint)
     checkpoint = (
         source
@@ -129,7 +77,13 @@ def prepare(
         )
         check_dtypes(checkpoint, network)
         itemsizes = {name: ref.itemsize for name, ref in checkpoint.tensors.items()}
-        work = plan(network, protocol, itemsizes, threads=threads, memory=memory)
+        if devices.gpus:
+            limit = device_memory or smallest_free_memory(devices)
+            work = plan_for_gpus(
+                network, protocol, itemsizes, devices=devices, memory=memory, device_memory=limit
+            )
+        else:
+            work = plan(network, protocol, itemsizes, threads=threads, memory=memory)
         yield Prepared(checkpoint, network, work)
     finally:
         if not given:
@@ -152,73 +106,6 @@ def check_dtypes(checkpoint: Checkpoint, network: Network) -> None:
                     f"{ref.file or checkpoint.source}: tensor {tensor} is stored as {ref.dtype}; "
                     f"weights can be {', '.join(sorted(names))}"
                 )
-
-
-def layer_bytes(layer: Layer, itemsizes: dict[str, int]) -> int:
-    """Bytes of a layer's weights as stored; `itemsizes` by tensor name."""
-    return sum(m.weights * itemsizes[m.tensor] for m in layer.maps)
-
-
-def tile_bytes(protocol: Protocol) -> int:
-    """Private memory for one tile of neurons: its counts and its two tables of sums."""
-    radii = protocol.n_radii
-    return TILE * 4 * (radii + 2) + 16 * len(moments(protocol)) * radii + 16 * TILE
-
-
-def plan(
-    network: Network,
-    protocol: Protocol,
-    itemsizes: dict[str, int],
-    *,
-    threads: int | None = None,
-    memory: int = DEFAULT_MEMORY,
-) -> Plan:
-    """Cut the layers of a network into units that keep every thread busy within `memory`.
-
-    Parameters
-    ----------
-    network : Network
-        Its layers, from headers alone.
-    protocol : Protocol
-        The cutoff and the moments decide how much a neuron needs.
-    itemsizes : dict of str to int
-        Bytes of one weight, by tensor.
-    threads : int, optional
-        As many as the process may use by default.
-    memory : int
-        Bytes of private memory for all work in flight; mapped pages of the checkpoint, which the
-        system can take back at any time, are not counted.
-
-    Raises
-    ------
-    ResourceError
-        If one thread working on one tile needs more than `memory`.
-    UsageError
-        If `threads` is not positive.
-    """
-    if threads is not None and threads < 1:
-        raise UsageError(f"threads {threads}: must be at least 1")
-    threads = usable_threads(threads)
-    tile = tile_bytes(protocol)
-    if (tiles := memory // (2 * tile)) < 1:
-        raise ResourceError(
-            f"memory {memory:,} bytes: one tile of {TILE:,} neurons at cutoff "
-            f"{protocol.cutoff:g} takes {2 * tile:,} bytes; raise --memory or lower --cutoff"
-        )
-    threads = min(threads, tiles)
-    most = tiles // threads  # tiles in one unit, its answer waiting while the next one is worked on
-    sizes = [layer_bytes(layer, itemsizes) for layer in network.layers]
-    share = max(1, sum(sizes) // (threads * PIECES_PER_THREAD))
-    units: list[Unit] = []
-    for index, (layer, size) in enumerate(zip(network.layers, sizes, strict=True)):
-        in_layer = -(-layer.neurons // TILE)
-        pieces = min(in_layer, max(1, size // share)) if size <= SHARED_PAGES else 1
-        step = TILE * min(most, -(-in_layer // pieces))
-        for start in range(0, layer.neurons, step):
-            stop = min(start + step, layer.neurons)
-            units.append(Unit(index, start, stop, size * (stop - start) // layer.neurons))
-    widest = max((-(-(u.stop - u.start) // TILE) for u in units), default=0)
-    return Plan(tuple(units), threads, widest * tile, 2 * threads * widest * tile, sum(sizes))
 
 
 def run(
@@ -260,4 +147,43 @@ def run(
             yield first, future.result()
     finally:
         for _, future in waiting:
+            future.cancel()
+
+
+def run_largest_first(
+    tasks: Sequence[Task],
+    work: Callable[[Task], Answer],
+    executor: Executor,
+    *,
+    costs: Sequence[int],
+) -> Iterator[tuple[Task, Answer]]:
+    """Do all tasks, the dearest first, and give the answers in the order of the tasks.
+
+    Workers of any speed then end at nearly the same time. All answers may wait at once.
+
+    Parameters
+    ----------
+    tasks : sequence
+        In the order wanted back.
+    work : callable
+        Done once for each task, on the executor.
+    executor : concurrent.futures.Executor
+        One worker for each device, or a cluster.
+    costs : sequence of int
+        Of each task, in any unit.
+
+    Yields
+    ------
+    tuple
+        Task and answer. The first failure, in task order, is raised; what had not started is
+        cancelled.
+    """
+    futures: dict[int, Future[Answer]] = {}
+    try:
+        for k in largest_first(costs):
+            futures[k] = executor.submit(work, tasks[k])
+        for k, task in enumerate(tasks):
+            yield task, futures.pop(k).result()
+    finally:
+        for future in futures.values():
             future.cancel()

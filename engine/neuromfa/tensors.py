@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import ml_dtypes
 import numpy as np
+import numpy.typing as npt
+
+from neuromfa.errors import UnsupportedError, UsageError
 
 _READABLE = {
     dtype.name: dtype
@@ -100,12 +104,59 @@ class TensorRef:
         return self.size * bits(self.dtype) // 8
 
 
+class Store(Protocol):
+    """Where the bytes are: `MappedFiles` or `Arrays`."""
+
+    def rows(self, ref: TensorRef, start: int, stop: int, cols: int) -> npt.NDArray[Any]:
+        """Rows of a 2-D view."""
+
+    def copy_rows(self, ref: TensorRef, start: int, cols: int, out: npt.NDArray[np.uint8]) -> None:
+        """Fill a buffer with rows of a 2-D view."""
+
+    def blocks(self, ref: TensorRef) -> Iterable[Any]:
+        """Bytes of a tensor in C order, a few at a time."""
+
+    def prefetch(self, ref: TensorRef) -> None:
+        """Bring a tensor nearer."""
+
+    def release(self, ref: TensorRef) -> None:
+        """Let a tensor's memory go."""
+
+    def close(self) -> None:
+        """Let everything go."""
+
+
 @dataclass(frozen=True, slots=True)
 class FileRecord:
     """A file that weights are read from: name relative to the checkpoint, size in bytes."""
 
     name: str
     size: int
+
+
+def last_row(ref: TensorRef, start: int, stop: int | None, *, cols: int, source: str) -> int:
+    """End of a range of rows of the 2-D view with `cols` columns, once it is known to exist.
+
+    Raises
+    ------
+    UnsupportedError
+        If several values share a byte.
+    UsageError
+        If there is no such view or no such rows.
+    """
+    where = f"{ref.file or source}: tensor {shown(ref.name)}"
+    if array_dtype(ref.dtype) is None:
+        raise UnsupportedError(
+            f"{where}: is stored as {ref.dtype}, several values in a byte, which is not read; "
+            "give the checkpoint in bfloat16"
+        )
+    if (axes := leading_axes(ref.shape, cols)) is None:
+        raise UsageError(f"{where}: {list(ref.shape)} has no view with {cols} columns")
+    rows = math.prod(ref.shape[:axes])
+    last = rows if stop is None else stop
+    if not 0 <= start <= last <= rows:
+        raise UsageError(f"{where}: has {rows} rows, not {start}:{last}")
+    return last
 
 
 def natural_key(name: str) -> tuple[tuple[int, str], ...]:

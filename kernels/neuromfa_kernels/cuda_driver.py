@@ -71,8 +71,9 @@ class Driver:
         Compute capability, 90 for 9.0.
     """
 
-    def __init__(self, device: int, stream: int | None = None) -> None:
+    def __init__(self, device: int, stream: int | None = None, *, owner: Any = None) -> None:
         self._device, self._stream = device, stream
+        self._owner = owner  # keeps a stream of our own alive
         self.name, self.multiprocessors, self.shared_memory, self.architecture = _properties(device)
 
     @contextmanager
@@ -143,6 +144,45 @@ class Driver:
             found: npt.NDArray[Any] = cupy.asnumpy(array)
             return found
 
+    def lane(self) -> Driver:
+        """Make a driver of the same GPU with a stream of its own, which waits for no other."""
+        with self._here("another stream") as cupy:
+            stream = cupy.cuda.Stream(non_blocking=True)
+        return Driver(self._device, stream.ptr, owner=stream)
+
+    def pinned(self, nbytes: int) -> npt.NDArray[np.uint8]:
+        """Allocate page-locked memory on the host, which `copy_in` reads while others work."""
+        with self._here(f"{nbytes:,} bytes of page-locked memory") as cupy:
+            memory = cupy.cuda.alloc_pinned_memory(nbytes)
+            return np.frombuffer(memory, np.uint8, nbytes)
+
+    def copy_in(self, array: Any, host: npt.NDArray[Any]) -> None:
+        """Copy page-locked memory to an array of the same shape and type, on this stream."""
+        with self._here(f"copy of {host.nbytes:,} bytes"):
+            array.data.copy_from_host_async(host.ctypes.data, host.nbytes)
+
+    def mark(self) -> Any:
+        """Mark what this stream has been given so far."""
+        with self._here("event") as cupy:
+            event = cupy.cuda.Event(block=True, disable_timing=True)
+            event.record()
+            return event
+
+    def after(self, mark: Any) -> None:
+        """Let what this stream is given from now on wait for a mark."""
+        with self._here("wait for an event") as cupy:
+            cupy.cuda.get_current_stream().wait_event(mark)
+
+    def wait(self, mark: Any) -> None:
+        """Wait here until what is marked is done."""
+        with self._here("wait for an event"):
+            mark.synchronize()
+
+    def free_memory(self) -> int:
+        """Bytes that can be allocated on this GPU now."""
+        with self._here("free memory") as cupy:
+            return int(cupy.cuda.runtime.memGetInfo()[0])
+
     def address(self, array: Any) -> int:
         """Address of the first element of an array, for pointers inside structures."""
         return int(array.data.ptr)
@@ -150,6 +190,24 @@ class Driver:
 
 def _room(shape: Shape, dtype: npt.DTypeLike) -> str:
     return f"{int(np.prod(shape)) * np.dtype(dtype).itemsize:,} bytes"
+
+
+def device_count() -> int:
+    """Count the GPUs that can be used.
+
+    Raises
+    ------
+    RuntimeError
+        If there is none, with the reason.
+    """
+    try:
+        import cupy
+    except ImportError as error:
+        raise RuntimeError(f"CuPy cannot be imported ({error})") from error
+    try:
+        return int(cupy.cuda.runtime.getDeviceCount())
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise RuntimeError(f"CUDA finds no device ({error})") from error
 
 
 @lru_cache(maxsize=64)

@@ -17,7 +17,8 @@ from neuromfa.reference.layout import PUBLISHED, ROLES, Block, sampled_blocks
 from neuromfa.reference.record import ReferenceAnalysis
 from neuromfa.reference.sampling import draw_plan
 from neuromfa.reference.settings import ReferenceProtocol
-from neuromfa.scheduler import Plan, Prepared, prepare
+from neuromfa.scheduler import Prepared, prepare
+from neuromfa.units import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,83 @@
+"""Which devices count: asked for by name, found or refused, never replaced by slower ones."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from neuromfa.errors import ResourceError, UsageError
+from neuromfa_kernels.cuda_driver import Driver, device_count
+
+CHOICES = "cpu, cuda, cuda:0,1 or auto"
+SHARE = 0.9
+"""Of the free memory of a GPU; the rest is for CUDA itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Devices:
+    """Devices that an analysis runs on.
+
+    Attributes
+    ----------
+    gpus : tuple of int
+        Numbers of GPUs; none for the processors of this machine.
+    reason : str
+        Why these, if the choice was left open.
+    """
+
+    gpus: tuple[int, ...] = ()
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"cuda:{','.join(map(str, self.gpus))}" if self.gpus else "cpu"
+
+
+CPU = Devices()
+
+
+def find_devices(asked: str = "cpu") -> Devices:
+    """Find the devices that were asked for.
+
+    Parameters
+    ----------
+    asked : str
+        ``"cpu"``; ``"cuda"``, all GPUs; ``"cuda:0,1"``, some of them; or ``"auto"``, all GPUs if
+        there are any, else the CPU.
+
+    Raises
+    ------
+    UsageError
+        If it is none of these.
+    ResourceError
+        If a GPU was asked for that is not there.
+    """
+    if asked == "cpu":
+        return CPU
+    match = re.fullmatch(r"auto|cuda(?::(\d+(?:,\d+)*))?", asked)
+    if not match:
+        raise UsageError(f"device {asked}: must be {CHOICES}")
+    try:
+        count = device_count()
+    except RuntimeError as error:
+        if asked == "auto":
+            return Devices((), f"there is no GPU to use: {error}")
+        raise ResourceError(
+            f"device {asked}: {error}; on a machine with an NVIDIA GPU install its driver and "
+            "pip install 'neuromfa[gpu]', or use device cpu"
+        ) from None
+    numbers = tuple(dict.fromkeys(map(int, (match[1] or "").split(",") if match[1] else ())))
+    if missing := [n for n in numbers if n >= count]:
+        raise ResourceError(
+            f"device {asked}: there is no GPU {missing[0]}; this machine has {count}, numbered "
+            "from 0"
+        )
+    if not count:
+        if asked == "auto":
+            return Devices((), "there is no GPU to use: CUDA finds none")
+        raise ResourceError(f"device {asked}: CUDA finds no GPU; use device cpu")
+    return Devices(numbers or tuple(range(count)), f"{count} GPUs are there" * (asked == "auto"))
+
+
+def smallest_free_memory(devices: Devices) -> int:
+    """Bytes that may be used on each of some GPUs: a share of what is free on the fullest."""
+    return int(SHARE * min(Driver(gpu).free_memory() for gpu in devices.gpus))
