@@ -61,6 +61,8 @@ class Driver:
 
     Attributes
     ----------
+    device : int
+        Number of the GPU.
     name : str
         As messages call it.
     multiprocessors : int
@@ -72,8 +74,11 @@ class Driver:
     """
 
     def __init__(self, device: int, stream: int | None = None) -> None:
-        self._device, self._stream = device, stream
-        self.name, self.multiprocessors, self.shared_memory, self.architecture = _properties(device)
+        self.device, self._stream = device, stream
+        self.name = f"cuda:{device}"
+        with self._here("asking for its properties"):
+            found = _properties(device)
+        self.name, self.multiprocessors, self.shared_memory, self.architecture = found
 
     @contextmanager
     def _here(self, doing: str) -> Iterator[Any]:
@@ -82,9 +87,9 @@ class Driver:
 
         try:
             with ExitStack() as stack:
-                stack.enter_context(cupy.cuda.Device(self._device))
+                stack.enter_context(cupy.cuda.Device(self.device))
                 if self._stream is not None:
-                    stack.enter_context(cupy.cuda.ExternalStream(self._stream, self._device))
+                    stack.enter_context(cupy.cuda.Stream.from_external(_Stream(self._stream)))
                 yield cupy
         except cupy.cuda.memory.OutOfMemoryError as error:
             raise MemoryError(f"{self.name}: not enough memory for {doing}: {error}") from error
@@ -137,6 +142,11 @@ class Driver:
         with self._here(_room(array.shape, array.dtype)) as cupy:
             return cupy.asarray(np.ascontiguousarray(array))
 
+    def receive(self, source: Any) -> Any:
+        """View an array of another library on this GPU as a CuPy array, without a copy."""
+        with self._here("taking an array") as cupy:
+            return cupy.from_dlpack(source)
+
     def to_host(self, array: Any) -> npt.NDArray[Any]:
         """Wait for an array and copy it to the host."""
         with self._here("copy to the host") as cupy:
@@ -146,6 +156,16 @@ class Driver:
     def address(self, array: Any) -> int:
         """Address of the first element of an array, for pointers inside structures."""
         return int(array.data.ptr)
+
+
+class _Stream:
+    """A stream of another library, as CuPy asks for it."""
+
+    def __init__(self, address: int) -> None:
+        self.address = address
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self.address
 
 
 def _room(shape: Shape, dtype: npt.DTypeLike) -> str:
