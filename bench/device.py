@@ -14,6 +14,7 @@ This file was written without a GPU and has not been executed on one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from statistics import median
 from typing import Any
 
@@ -24,6 +25,8 @@ import numpy.typing as npt
 import torch
 
 import neuromfa_kernels as nk
+from neuromfa_kernels import cuda
+from neuromfa_kernels.cuda_arrays import on_device
 from peers import PEERS
 
 CUTOFF = 150.0
@@ -32,6 +35,8 @@ DTYPES = ("bfloat16", "float16", "float32", "float8_e4m3fn")
 LAYERS_70B = ((10240, 8192), (8192, 8192), (57344, 8192), (8192, 28672))
 """Edges and neurons of the four layers of a block of a 70B Llama."""
 BLOCKS_70B = 80
+SPARE_BYTES = 8 << 30
+"""Of the GPU's memory, for results beside the resident weights."""
 PEER_SHAPE = (4096, 11008)
 MANY_NEURONS = 6_000_000
 COPY_BYTES = 4 << 30
@@ -222,17 +227,30 @@ def peers() -> Iterator[Row]:
 
 
 def whole_model(bandwidth: float) -> Row:
-    """Everything for as many blocks of a 70B Llama as the GPU holds, weights resident."""
+    """Everything for as many blocks of a 70B Llama as the GPU holds, weights resident.
+
+    Layers are counted together and lie side by side, each a whole number of tiles, so that their
+    sums are those of one call.
+    """
     of_block = sum(2 * rows * cols for rows, cols in LAYERS_70B)
     free, _ = torch.cuda.mem_get_info()
-    blocks = min(BLOCKS_70B, int(0.9 * free) // of_block)
-    layers = [normal(shape, "bfloat16", b) for b in range(blocks) for shape in LAYERS_70B]
+    blocks = min(BLOCKS_70B, int(free - SPARE_BYTES) // of_block)
+    shapes = LAYERS_70B * blocks
+    layers = [on_device(normal(shape, "bfloat16", k), "layer") for k, shape in enumerate(shapes)]
+    driver, table = layers[0].driver, nk.radius_table(ml_dtypes.bfloat16, CUTOFF)
+    ends = np.cumsum([0, *(neurons for _, neurons in shapes)])
+    if (ends % nk.TILE).any():
+        raise ValueError(f"{shapes}: not whole tiles of {nk.TILE} neurons")
 
     def analyse(_: int) -> None:
-        for weights in layers:
-            found = count(weights, "bfloat16", 1)
-            nk.partition_function(found.counts, Q)
-            nk.fractal_dimension(found.counts, found.near)
+        counts = driver.zeros((table.n_radii, int(ends[-1])), np.uint32)
+        near, dropped = driver.zeros((2, int(ends[-1])), np.uint32), driver.zeros(4, np.int64)
+        places = [slice(int(a), int(b)) for a, b in pairwise(ends)]
+        into = [nk.NeighbourCounts(counts[:, at], near[:, at], dropped) for at in places]
+        weights = [layer.array for layer in layers]
+        cuda.add_many(zip(weights, into, strict=True), table, 1, driver=driver)
+        cuda.partition_function(counts, Q, 10, driver)
+        cuda.fractal_dimension(counts, near, 10, driver)
 
     seconds, size = median_seconds(analyse, 3), blocks * of_block
     return {
