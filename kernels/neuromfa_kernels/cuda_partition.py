@@ -27,9 +27,9 @@ WORKING_MEMORY = 1 << 30
 RESIDENT_THREADS = 256
 """Threads of the wide shape that a multiprocessor holds."""
 _PLAIN = {"TILE": TILE, "THREADS": THREADS, "COLUMNS": COLUMNS, "MOMENTS": MOMENTS}
-WIDE: Mapping[str, int] = {**_PLAIN, "ROWS": 4, "WIDTH": 64, "BLOCK": 128}
-NARROW: Mapping[str, int] = {**_PLAIN, "ROWS": 1, "WIDTH": 32, "BLOCK": 256}
-"""Sums of a thread in `sum_factorised`: many for few instructions, few for many threads."""
+WIDE: Mapping[str, int] = {**_PLAIN, "ROWS": 8, "WIDTH": 64, "BLOCK": 128}
+NARROW: Mapping[str, int] = {**_PLAIN, "ROWS": 2, "WIDTH": 32, "BLOCK": 256}
+"""Rows of sums of a thread in `sum_factorised`: few instructions, or many threads."""
 VARIANTS = ((SOURCE, WIDE), (SOURCE, NARROW))
 """Everything that is ever compiled."""
 
@@ -128,14 +128,14 @@ def _sum_factorised(
     args: tuple[Any, ...] = (batch.total, np.uint32(batch.n), powers, size, inverse)
     batch.launch("invert", args, grid=-(-batch.n // THREADS), block=THREADS, shape=WIDE)
     rows = -(-n_q // COLUMNS)
-    threads = batch.elements * -(-rows // WIDE["ROWS"])
-    shape = WIDE if threads >= RESIDENT_THREADS * batch.driver.multiprocessors else NARROW
+    full = 2 * batch.elements >= RESIDENT_THREADS * batch.driver.multiprocessors
+    shape = WIDE if full and 2 * rows > WIDE["ROWS"] else NARROW
     zero = next((k for k in range(len(q)) if q[k] == 0), -1)
     sizes = (np.uint32(k) for k in (batch.n, batch.n_radii, start, n_q, len(q)))
     args = (batch.within, batch.total, counted, powers, size, inverse, np.float64(h))
     args += (np.float64(q_0), *sizes, np.int64(zero), batch.Z, batch.Z_log)
     grid = -(-batch.elements // shape["WIDTH"])
-    block = shape["WIDTH"] * -(-rows // shape["ROWS"])
+    block = shape["WIDTH"] * 2 * -(-rows // shape["ROWS"])  # for Z and for Z_log
     batch.launch("sum_factorised", args, grid=grid, block=block, shape=shape)
 
 
