@@ -8,9 +8,9 @@
 // spaced, take log and exp of CUDA's library.
 //
 // q = q_0 + 8 h m + h n: p^q = u_m v_n, as in powers.py. The 2 x 64 sums of Z and Z_log do not fit
-// in a thread's registers, so a thread takes ROWS of the 8 m, of one of the two: 8 for large inputs,
-// 2 for more threads where there are few tiles. The threads of a block that share WIDTH (tile,
-// radius) share their reads.
+// in a thread's registers, so a thread takes ROWS of the 8 m, of one of the two: 8 for large
+// inputs, 2 for more threads where there are few tiles. The threads of a block that share WIDTH
+// (tile, radius) share their reads.
 //
 //   kernel           thread                          memory moved, per neuron and radius
 //   cumulate         32 neurons a warp               4 B read twice (then from L2), 4 B written
