@@ -271,8 +271,8 @@ def test_no_races(order):
 
 MUTATIONS = {
     "counters are used before all are cleared": (
-        "counter(0)[i] = 0;\n  __syncthreads();",
-        "counter(0)[i] = 0;",
+        "make_uint4(0, 0, 0, 0);\n  __syncthreads();",
+        "make_uint4(0, 0, 0, 0);",
     ),
     "counters are added up before all have counted": (
         "count_item<S, C, LATER, U>(item, pass, place, totals);\n    __syncthreads();",

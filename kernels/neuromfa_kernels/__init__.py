@@ -142,6 +142,8 @@ def partition_function(
     TileSums
         Within 1e-12, relative, of the exactly rounded sums. Where q is 0, Z is the number of
         counted neurons of the tile.
+        On a GPU: CuPy arrays; of the same bits as on the CPU if q is equally spaced and no neuron
+        has more than 131,070 edges.
 
     Raises
     ------

@@ -45,8 +45,8 @@ def on_device(source: Any, name: str) -> OnDevice:
     ------
     TypeError
         If it has a type or layout that CuPy cannot view.
-    ImportError
-        If CuPy is not installed.
+    ImportError, RuntimeError
+        If CuPy is not installed, or finds no GPU.
     """
     try:
         import cupy
@@ -64,6 +64,8 @@ def on_device(source: Any, name: str) -> OnDevice:
     try:
         known = hasattr(source, "__cuda_array_interface__")
         array = cupy.asarray(source) if known else cupy.from_dlpack(source)
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise RuntimeError(f"{name}: lies on a GPU that cannot be used: {error}") from error
     except (BufferError, TypeError, ValueError) as error:
         raise TypeError(
             f"{name}: CuPy cannot view this {type(source).__name__}: {error}"

@@ -93,12 +93,12 @@ def partition_function(
     in_all = driver.zeros((), np.int64)
     sums = TileSums(Z, Z_log, in_all, driver.zeros(n_radii, np.int64))
     counted = driver.zeros(n_tiles, np.int64)
+    h = spacing(q)
     at_once = max(1, WORKING_MEMORY // (4 * n_radii * TILE))
     for first in range(0, n_tiles, at_once):
         tiles = slice(first, min(first + at_once, n_tiles))
         batch = _Batch(driver, counts, tiles, sums)
         _cumulate(batch, min_neighbours, (sums.observed, counted[tiles], in_all))
-        h = spacing(q)
         if h is None:
             _sum_general(batch, q, counted[tiles])
         else:

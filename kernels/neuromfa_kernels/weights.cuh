@@ -164,7 +164,8 @@ __device__ __forceinline__ void set_right(float size, int j, const Pass& pass,
 
 template <int C>
 __device__ __forceinline__ void clear_rows(u32 rows) {
-  for (u32 i = threadIdx.x; i < rows * C * 32; i += blockDim.x) counter(0)[i] = 0;
+  uint4* all = reinterpret_cast<uint4*>(dynamic_shared);
+  for (u32 i = threadIdx.x; i < rows * C * 8; i += blockDim.x) all[i] = make_uint4(0, 0, 0, 0);
   __syncthreads();
 }
 
