@@ -113,9 +113,9 @@ def normal(shape: tuple[int, int], dtype: str, seed: int = 0) -> torch.Tensor:
 
 def on_host(array: Any) -> npt.NDArray[Any]:
     """Copy a result, of whichever library, to the host."""
-    found = torch.from_dlpack(array) if hasattr(array, "__dlpack__") else torch.as_tensor(array)
-    copied: npt.NDArray[Any] = found.cpu().numpy()
-    return copied
+    if isinstance(array, torch.Tensor):
+        array = array.cpu()
+    return np.asarray(cupy.asnumpy(array) if isinstance(array, cupy.ndarray) else array)
 
 
 def weights_on_host(weights: torch.Tensor, dtype: str) -> npt.NDArray[Any]:
