@@ -15,8 +15,6 @@ DLPACK_CPU, DLPACK_CUDA, DLPACK_CUDA_MANAGED = 1, 2, 13
 
 def lies_on_gpu(source: Any) -> bool:
     """Whether an array or tensor lies in the memory of an NVIDIA GPU."""
-    if isinstance(source, np.ndarray):
-        return False
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(source, torch.Tensor):
         return bool(source.device.type == "cuda")
