@@ -234,7 +234,7 @@ def whole_model(bandwidth: float) -> Row:
     """
     of_block = sum(2 * rows * cols for rows, cols in LAYERS_70B)
     free, _ = torch.cuda.mem_get_info()
-    blocks = min(BLOCKS_70B, int(free - SPARE_BYTES) // of_block)
+    blocks = max(1, min(BLOCKS_70B, int(free - SPARE_BYTES) // of_block))
     shapes = LAYERS_70B * blocks
     layers = [on_device(normal(shape, "bfloat16", k), "layer") for k, shape in enumerate(shapes)]
     driver, table = layers[0].driver, nk.radius_table(ml_dtypes.bfloat16, CUTOFF)
