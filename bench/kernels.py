@@ -1,10 +1,10 @@
 """The kernels against the floor and against other ways, all in one run.
 
-    python bench/kernels.py [--record]
+    python bench/kernels.py [--device cpu|cuda] [--record]
 
 Floor of counting: the bytes of the weights over the read bandwidth measured here. Partition
 functions are compared with the counting of the same layers of a 7B-shaped model. Answers are
-compared with the definition before anything is timed.
+compared with the definition before anything is timed. For GPUs see `device.py`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from __future__ import annotations
 import argparse
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
 from typing import Any
 
 import ml_dtypes
@@ -154,21 +155,58 @@ def partition() -> dict[str, Any]:
     }
 
 
+def shown(row: dict[str, Any]) -> str:
+    """One line for a row."""
+    name = " ".join(str(row[k]) for k in ("what", "dtype", "layout") if k in row)
+    parts = [f"{row['seconds']:.3g} s"]
+    if "gbytes_per_s" in row:
+        parts.append(f"{row['gbytes_per_s']:.1f} GB/s")
+    if "share" in row:
+        parts.append(f"{row['share']:.0%} of the floor")
+    if "peer" in row:
+        ratio = row["ratio"]
+        parts.append(f"{row['peer']}: {'not measured' if ratio is None else f'{ratio:.2f} x'}")
+    return f"{name}: {', '.join(parts)}"
+
+
 def main() -> None:
     """Run, print, and record if asked to."""
     arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     arguments.add_argument("--record", action="store_true")
     options = arguments.parse_args()
-    floor = read_bandwidth()
-    print(f"{machine()}\nread bandwidth {floor / 1e9:.1f} GB/s")
-    rows = [*counting(floor), partition()]
-    for row in rows:
-        share = f"{row['share']:.0%} of the floor, " if "share" in row else ""
-        speed = f"{row['gbytes_per_s']:.1f} GB/s, " if "gbytes_per_s" in row else ""
-        name = " ".join(str(row[k]) for k in ("what", "dtype", "layout") if k in row)
-        print(f"{name}: {row['seconds']:.3f} s, {speed}{share}{row['ratio']:.2f} x {row['peer']}")
+    gpu = ""
+    measured = on_cpu()
+    if options.device == "cuda":
+        device = gpu_bench()
+        gpu, measured = device.name(), device.measure(by_definition)
+    print(machine(gpu))
+    rows = []
+    for row in measured:
+        rows.append(row)
+        print(shown(row), flush=True)
     if options.record:
-        record(rows, RESULTS)
+        record(rows, RESULTS, gpu=gpu)
+
+
+def gpu_bench() -> ModuleType:
+    """Import the bench for GPUs, or say what it needs."""
+    try:
+        import device
+    except ImportError as error:
+        raise SystemExit(
+            f"bench: {error.name} is not installed; the GPU bench needs `pip install"
+            " 'neuromfa[gpu]'` and a torch built for CUDA"
+        ) from None
+    return device
+
+
+def on_cpu() -> Iterator[dict[str, Any]]:
+    """Every row of the CPU."""
+    floor = read_bandwidth()
+    print(f"read bandwidth {floor / 1e9:.1f} GB/s")
+    yield from counting(floor)
+    yield partition()
 
 
 if __name__ == "__main__":

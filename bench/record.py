@@ -16,11 +16,12 @@ from typing import Any
 RESULTS = Path(__file__).with_name("results.jsonl")
 
 
-def machine() -> dict[str, Any]:
-    """Processor, usable cores, and the versions that decide its speed."""
+def machine(gpu: str = "") -> dict[str, Any]:
+    """GPU, if one is measured; processor, usable cores, and the versions that decide its speed."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
+        **({"gpu": gpu} if gpu else {}),
         "cpu": models[0] if models else platform.processor(),
         "cores": f"{len(os.sched_getaffinity(0))} cores",
         "python": f"Python {platform.python_version()}",
@@ -40,11 +41,11 @@ def commit() -> str:
     return done.stdout.strip()
 
 
-def record(rows: Iterable[Mapping[str, Any]], path: Path = RESULTS) -> None:
+def record(rows: Iterable[Mapping[str, Any]], path: Path = RESULTS, *, gpu: str = "") -> None:
     """Append one line for each measurement; lines are never changed."""
     where = {
         "commit": commit(),
-        "machine": machine(),
+        "machine": machine(gpu),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": " ".join(["python", "bench/" + Path(sys.argv[0]).name, *sys.argv[1:]]),
     }

@@ -47,12 +47,14 @@ class Figures(NamedTuple):
 
 
 def variants():
-    """Everything that the launchers can ask for, from their own lists."""
+    """Everything that the launchers can ask for: their own lists, other sources as they stand."""
     modules = [
         importlib.import_module(f"neuromfa_kernels.{path.stem}")
         for path in sorted(SOURCES.glob("cuda_*.py"))
     ]
     listed = [pair for module in modules for pair in getattr(module, "VARIANTS", ())]
+    plain = {path.name for path in SOURCES.glob("*.cu")} - {source for source, _ in listed}
+    listed += [(source, {}) for source in sorted(plain)]
     return [Variant(source, tuple(defines.items())) for source, defines in listed]
 
 

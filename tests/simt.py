@@ -141,6 +141,10 @@ def _value(argument):
     return np.ctypeslib.as_ctypes_type(argument.dtype)(argument.item())
 
 
+class SimtArray(np.ndarray):
+    """An array that lies on the simulated GPU, as far as the door can tell."""
+
+
 class SimtDriver:
     """The interface of `neuromfa_kernels.cuda_driver.Driver` over NumPy arrays."""
 
@@ -152,17 +156,19 @@ class SimtDriver:
         architecture=90,
         order="forward",
         build="plain",
+        defines=None,
     ):
         self.name = f"simulated GPU of {multiprocessors} multiprocessors"
         self.multiprocessors, self.shared_memory = multiprocessors, shared_memory
         self.architecture, self.order, self.build = architecture, ORDERS[order], build
-        self.launches = []
+        self.device, self.defines, self.launches = 0, defines or {}, []
 
     def kernel(self, source, name, *, defines=None):
         return self.kernel_of(source_text(source), name, defines=defines)
 
     def kernel_of(self, text, name, *, defines=None):
-        library, kernels = _load(text, self.build, tuple(sorted((defines or {}).items())))
+        every = {**self.defines, **(defines or {})}
+        library, kernels = _load(text, self.build, tuple(sorted(every.items())))
         return Kernel(library, name, kernels[name])
 
     def launch(self, kernel, args, *, grid, block, shared=0):
@@ -177,13 +183,13 @@ class SimtDriver:
     def empty(self, shape, dtype):
         found = np.empty(shape, dtype)
         found.reshape(-1).view(np.uint8)[...] = 0xA5  # no kernel may rely on zeros
-        return found
+        return found.view(SimtArray)
 
     def zeros(self, shape, dtype):
-        return np.zeros(shape, dtype)
+        return np.zeros(shape, dtype).view(SimtArray)
 
     def from_host(self, array):
-        return np.array(array, order="C")
+        return np.array(array, order="C").view(SimtArray)
 
     def to_host(self, array):
         return np.array(array)

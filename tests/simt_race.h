@@ -4,7 +4,7 @@
 // they stand in for that sanitizer's own runtime, which does not know our barriers. Two accesses of
 // one byte by different threads, at least one a write and not both atomic, must have a barrier of
 // the block between them, or (within a warp) a warp intrinsic. Different blocks are never ordered.
-// Of many readers of a byte two are remembered; a write can escape only if it is ordered after both.
+// Of each kind of access to a byte the last ones of two threads are remembered.
 #pragma once
 #ifndef __SANITIZE_THREAD__
 namespace simt {
@@ -26,7 +26,7 @@ struct Access {
   Kind kind;
 };
 
-struct Cell { Access written, read, read_by_another; };
+struct Cell { Access last[3][2]; };  // by kind: the last one, and the last of another thread
 struct Page { Cell cells[4096]; };
 
 inline std::unordered_map<uintptr_t, std::unique_ptr<Page>>* pages = nullptr;
@@ -79,19 +79,14 @@ SIMT_RUNTIME void note(const void* pointer, size_t size, Kind kind, void* pc) {
                    me.warp_step, uint16_t(me.id), kind};
   for (uintptr_t at = first; at < first + size; at++) {
     Cell& cell = page_of(at).cells[at & 4095];
-    const bool both_atomic = kind == ATOMIC && cell.written.kind == ATOMIC;
-    if (!both_atomic && !ordered(cell.written, now, shared))
-      return report(cell.written, now, at, shared);
-    if (kind == READ) {
-      if (cell.read.thread != now.thread && !ordered(cell.read, now, shared))
-        cell.read_by_another = cell.read;
-      cell.read = now;
-      continue;
+    for (int other = READ; other <= ATOMIC; other++) {
+      if (other == kind && kind != WRITE) continue;  // two reads, two atomics
+      for (const Access& old : cell.last[other])
+        if (!ordered(old, now, shared)) return report(old, now, at, shared);
     }
-    if (!ordered(cell.read, now, shared)) return report(cell.read, now, at, shared);
-    if (!ordered(cell.read_by_another, now, shared))
-      return report(cell.read_by_another, now, at, shared);
-    cell.written = now;
+    Access* last = cell.last[kind];
+    if (last[0].thread != now.thread) last[1] = last[0];
+    last[0] = now;
   }
 }
 

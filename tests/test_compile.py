@@ -13,8 +13,11 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def test_every_source_is_asked_for():
-    assert {v.source for v in nvrtc.variants()} == {path.name for path in SOURCES.glob("*.cu")}
+def test_every_source_is_there_with_the_options_of_its_launcher():
+    variants = nvrtc.variants()
+    assert {v.source for v in variants} == {path.name for path in SOURCES.glob("*.cu")}
+    asked = [(source, tuple(options.items())) for source, options in cuda_partition.VARIANTS]
+    assert [v for v in variants if v.source == cuda_partition.SOURCE] == asked
 
 
 def test_nothing_is_spilled():
@@ -25,9 +28,7 @@ def test_nothing_is_spilled():
         assert size > 0
         assert len(kernels) == log.count("Compiling entry function") > 0
         assert "__global__" in text
-        spilled += [
-            (variant, architecture, kernel) for kernel in kernels if kernel.spilled or kernel.stack
-        ]
+        spilled += [(variant, architecture, kernel) for kernel in kernels if kernel.spilled]
     assert not spilled
 
 

@@ -18,6 +18,12 @@ def random_counts(n_radii, n, seed):
     return counts.astype(np.uint32), near.astype(np.uint32)
 
 
+def fitted(device, counts, near=None, **options):
+    """Fractal dimensions, computed on a device, on the host."""
+    near = None if near is None else device.put(near)
+    return device.get(fractal_dimension(device.put(counts), near, **options))
+
+
 @settings(max_examples=80, deadline=None)
 @given(
     n_radii=st.integers(1, 30),
@@ -26,10 +32,10 @@ def random_counts(n_radii, n, seed):
     with_near=st.booleans(),
     min_neighbours=st.integers(0, 20),
 )
-def test_equals_the_definition(n_radii, n, seed, with_near, min_neighbours):
+def test_equals_the_definition(device, n_radii, n, seed, with_near, min_neighbours):
     counts, near = random_counts(n_radii, n, seed)
     near = near if with_near else None
-    found = fractal_dimension(counts, near, min_neighbours=min_neighbours)
+    found = fitted(device, counts, near, min_neighbours=min_neighbours)
     expected = naive.fractal_dimension(counts, near, min_neighbours)
     np.testing.assert_allclose(found.values, expected, rtol=ACCURACY, atol=ACCURACY)
     assert np.array_equal(found.reason > 0, np.isnan(expected))
@@ -52,33 +58,45 @@ def neuron(near, *counts):
         ((0, 0), (0, 0, 0), TOO_FEW_EDGES),
     ],
 )
-def test_says_why_it_is_undefined(near, counts, reason):
+def test_says_why_it_is_undefined(device, near, counts, reason):
     counts, near = neuron(near, *counts)
-    found = fractal_dimension(counts, near)
+    found = fitted(device, counts, near)
     assert found.reason.tolist() == [reason]
     assert np.isnan(found.values[0]) == (reason != 0)
 
 
-def test_a_neuron_on_a_power_law_has_its_exponent():
+def test_a_neuron_on_a_power_law_has_its_exponent(device):
     within = np.arange(1, 41) ** 2  # N(r) = r^2
     counts = np.diff(within, prepend=1)[:, np.newaxis].astype(np.uint32)
-    found = fractal_dimension(counts[1:], None)
+    found = fitted(device, counts[1:])
     assert found.values[0] == pytest.approx(naive.fractal_dimension(counts[1:])[0], abs=ACCURACY)
     near = np.array([[0], [0]], np.uint32)
     exact = np.zeros((40, 1), np.uint32)
     exact[1:, 0] = np.diff(within)
-    assert fractal_dimension(exact, near).values[0] == pytest.approx(2, abs=ACCURACY)
+    assert fitted(device, exact, near).values[0] == pytest.approx(2, abs=ACCURACY)
 
 
-def test_a_neuron_depends_on_itself_only():
+def test_a_neuron_depends_on_itself_only(device):
+    counts, near = random_counts(25, 1500, 3)
+    whole = fitted(device, counts, near)
+    part = fitted(device, counts[:, 700:711], near[:, 700:711])
+    assert part.values.tobytes() == whole.values[700:711].tobytes()
+
+
+def test_threads_and_devices_change_no_bit(device):
     counts, near = random_counts(25, 1500, 3)
     whole = fractal_dimension(counts, near, threads=1)
-    for threads in (2, 5):
-        again = fractal_dimension(np.ascontiguousarray(counts), near, threads=threads)
+    many = fractal_dimension(np.ascontiguousarray(counts), near, threads=5)
+    for again in (many, fitted(device, counts, near)):
         assert again.values.tobytes() == whole.values.tobytes()
         assert np.array_equal(again.reason, whole.reason)
-    part = fractal_dimension(counts[:, 700:711], near[:, 700:711])
-    assert part.values.tobytes() == whole.values[700:711].tobytes()
+
+
+@pytest.mark.parametrize("edges", [131_070, 131_072, 4_000_000_000])
+def test_counts_beyond_the_table_of_logarithms(device, edges):
+    counts = np.array([[3], [edges], [0], [40]], np.uint32)
+    expected = naive.fractal_dimension(counts)
+    np.testing.assert_allclose(fitted(device, counts).values, expected, rtol=ACCURACY)
 
 
 COUNTS = np.ones((4, 3), np.uint32)

@@ -35,6 +35,11 @@ def random_counts(n_radii, n, seed=0):
     return counts.astype(np.uint32)
 
 
+def summed(device, counts, q, **options):
+    """Partition functions, computed on a device, on the host."""
+    return device.get(partition_function(device.put(counts), q, **options))
+
+
 def assert_close(found, expected):
     assert found.shape == expected.shape
     assert (np.abs(found - expected) <= ACCURACY * np.abs(expected)).all()
@@ -61,9 +66,9 @@ def exact_sums(counts, q):
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_equals_the_definition(name):
+def test_equals_the_definition(device, name):
     q, counts = LISTS[name], random_counts(19, 60)
-    found = partition_function(counts, q)
+    found = summed(device, counts, q)
     Z, Z_log, counted, observed = naive.partition_function(counts, q)
     assert_close(found.Z[0], Z)
     assert_close(found.Z_log[0], Z_log)
@@ -80,9 +85,9 @@ def test_equals_the_definition(name):
     min_neighbours=st.integers(0, 30),
     seed=st.integers(0, 99),
 )
-def test_equals_the_definition_for_any_settings(q, n_radii, n, min_neighbours, seed):
+def test_equals_the_definition_for_any_settings(device, q, n_radii, n, min_neighbours, seed):
     counts = random_counts(n_radii, n, seed)
-    found = partition_function(counts, q, min_neighbours=min_neighbours)
+    found = summed(device, counts, q, min_neighbours=min_neighbours)
     Z, Z_log, counted, observed = naive.partition_function(counts, q, min_neighbours)
     assert_close(found.Z.sum(axis=0), Z)
     assert_close(found.Z_log.sum(axis=0), Z_log)
@@ -92,79 +97,96 @@ def test_equals_the_definition_for_any_settings(q, n_radii, n, min_neighbours, s
 
 @pytest.mark.parametrize("edges", [40, 3000, 131_000, 2_000_000, 4_000_000_000])
 @pytest.mark.parametrize("name", ["default", "uneven"])
-def test_logarithms_keep_their_precision_next_to_one(name, edges):
+def test_logarithms_keep_their_precision_next_to_one(device, name, edges):
     q = LISTS[name][::6]
     counts = np.array([[edges - 12, edges - 1, 1], [1, 1, 1], [0, 0, 5], [11, 0, edges // 2]])
     counts = counts.astype(np.uint32)
-    found = partition_function(counts, q, min_neighbours=0)
+    found = summed(device, counts, q, min_neighbours=0)
     Z, Z_log = exact_sums(counts.astype(np.int64), q)
     assert_close(found.Z[0], Z)
     assert_close(found.Z_log[0], Z_log)
 
 
-def test_a_measure_of_one_is_exactly_one():
+def test_a_measure_of_one_is_exactly_one(device):
     counts = np.zeros((5, 30), np.uint32)
     counts[1] = np.arange(11, 41)
     for q in LISTS.values():
-        found = partition_function(counts, q)
+        found = summed(device, counts, q)
         assert (found.Z[0, :, 1:] == 30).all()
         assert (found.Z_log[0, :, 1:] == 0).all()
 
 
-@pytest.mark.parametrize("n", [1, TILE - 1, TILE, TILE + 1, 3 * TILE + 5])
-@pytest.mark.parametrize("name", ["default", "uneven"])
-def test_threads_and_splits_change_no_bit(name, n):
+@pytest.mark.parametrize("name", [name for name in LISTS if name not in ("uneven", "large")])
+def test_every_device_has_the_bits_of_the_cpu(device, name):
+    q, counts = LISTS[name], random_counts(37, TILE + 60)
+    assert_same_bits(summed(device, counts, q), partition_function(counts, q))
+
+
+SIZES = pytest.mark.parametrize("n", [1, TILE - 1, TILE, TILE + 1, 3 * TILE + 5])
+BOTH_WAYS = pytest.mark.parametrize("name", ["default", "uneven"])
+
+
+@SIZES
+@BOTH_WAYS
+def test_threads_change_no_bit(name, n):
     q, counts = LISTS[name], random_counts(37, n)
     whole = partition_function(counts, q, threads=1)
-    assert whole.Z.shape == whole.Z_log.shape == (-(-n // TILE), len(q), 37)
     for threads in (2, 3, 8):
         assert_same_bits(partition_function(counts, q, threads=threads), whole)
-    parts = [partition_function(counts[:, a : a + TILE], q) for a in range(0, n, TILE)]
+
+
+@SIZES
+@BOTH_WAYS
+def test_splits_change_no_bit(device, name, n):
+    q, counts = LISTS[name], random_counts(37, n)
+    whole = summed(device, counts, q)
+    assert whole.Z.shape == whole.Z_log.shape == (-(-n // TILE), len(q), 37)
+    parts = [summed(device, counts[:, a : a + TILE], q) for a in range(0, n, TILE)]
     assert np.array_equal(np.concatenate([p.Z for p in parts]), whole.Z)
     assert np.array_equal(np.concatenate([p.Z_log for p in parts]), whole.Z_log)
     assert sum(p.counted for p in parts) == whole.counted
     assert np.array_equal(sum(p.observed for p in parts), whole.observed)
 
 
-@pytest.mark.parametrize("name", ["default", "uneven"])
-def test_bits_do_not_depend_on_other_radii_moments_or_memory_order(name):
+@BOTH_WAYS
+def test_bits_do_not_depend_on_other_radii_moments_or_memory_order(device, name):
     q, counts = LISTS[name], random_counts(50, 700)
-    whole = partition_function(counts, q)
-    assert_same_bits(partition_function(np.asfortranarray(counts), q), whole)
+    whole = summed(device, counts, q)
+    assert_same_bits(summed(device, np.asfortranarray(counts), q), whole)
     # radii beyond the last edge change nothing: they only repeat p = 1
-    longer = partition_function(np.concatenate([counts, np.zeros((9, 700), np.uint32)]), q)
+    longer = summed(device, np.concatenate([counts, np.zeros((9, 700), np.uint32)]), q)
     assert np.array_equal(longer.Z[..., :50], whole.Z)
     assert np.array_equal(longer.Z_log[..., :50], whole.Z_log)
 
 
-@pytest.mark.parametrize("name", ["default", "uneven"])
-def test_neurons_that_are_not_counted_add_nothing(name):
+@BOTH_WAYS
+def test_neurons_that_are_not_counted_add_nothing(device, name):
     q = LISTS[name]
     counts = random_counts(20, 500)
     counts = counts[:, counts.sum(axis=0) > 10]
     spread = np.zeros((20, 2 * counts.shape[1]), np.uint32)
     spread[:, ::2] = counts
     spread[3, 1::2] = 10  # one edge short
-    assert_same_bits(partition_function(spread, q), partition_function(counts, q))
-    nobody = partition_function(spread[:, 1::2], q)
+    assert_same_bits(summed(device, spread, q), summed(device, counts, q))
+    nobody = summed(device, spread[:, 1::2], q)
     assert nobody.counted == 0
     assert (nobody.Z == 0).all()
     assert (nobody.Z_log == 0).all()
 
 
-def test_a_neuron_with_very_many_edges_changes_no_other_tile():
+def test_a_neuron_with_very_many_edges_changes_no_other_tile(device):
     counts = random_counts(20, TILE + 3)
-    alone = partition_function(counts, DEFAULT_Q)
+    alone = summed(device, counts, DEFAULT_Q)
     counts[4, -1] = 3_000_000
-    assert np.array_equal(partition_function(counts, DEFAULT_Q).Z[0], alone.Z[0])
+    assert np.array_equal(summed(device, counts, DEFAULT_Q).Z[0], alone.Z[0])
 
 
-def test_summation_is_sequential_with_one_rounding_per_term():
+def test_summation_is_sequential_with_one_rounding_per_term(device):
     counts = random_counts(6, 200, seed=3)
     counts = counts[:, counts.sum(axis=0) > 10]
     q = np.array([0.0, 1.0])
-    whole = partition_function(counts, q)
-    terms = [partition_function(counts[:, [i]], q) for i in range(counts.shape[1])]
+    whole = summed(device, counts, q)
+    terms = [summed(device, counts[:, [i]], q) for i in range(counts.shape[1])]
     total = np.zeros(6)
     for term in terms:  # v_1 = p and u_0 = 1 are exact factors: each fused step is one addition
         total = total + term.Z[0, 1]

@@ -1,19 +1,20 @@
 """Kernels of the neuron-based multifractal analysis: counts, partition functions, dimensions.
 
-Usable without the rest of neuromfa: they see arrays and numbers, no file and no model. Everything
-is checked here, at the door; the compiled code behind it is imported at the first call.
+Usable without the rest of neuromfa: they see arrays and numbers, no file and no model. The array
+decides the device: what lies on an NVIDIA GPU is worked on there, on the caller's current stream,
+and so are the results. Everything is checked here, at the door; the compiled code behind it is
+imported at the first call.
 """
 
 from __future__ import annotations
 
-import os
-from typing import Any, SupportsIndex
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from neuromfa_kernels.answers import FractalDimension, NeighbourCounts, TileSums
-from neuromfa_kernels.arrays import as_array
+from neuromfa_kernels.door import given_array, given_counts, new_counts, outputs, same_place, whole
 from neuromfa_kernels.radius import (
     DTYPES,
     MAX_CUTOFF,
@@ -54,21 +55,22 @@ def count_neighbours(
     Parameters
     ----------
     weights : array, shape (rows, cols)
-        Stored weights of the dtype of `table`: a NumPy array with any strides and any alignment,
-        a torch tensor on the CPU, or anything with ``__dlpack__``. Not copied.
+        Stored weights of the dtype of `table`: a NumPy or CuPy array with any strides and any
+        alignment, a torch tensor, or anything with ``__dlpack__``. Not copied.
     table : RadiusTable
         From `radius_table`, for the same dtype.
     neuron_axis : int
         1 if the neurons are columns (``nn.Linear``), 0 if they are rows (``Conv1D``).
     into : NeighbourCounts, optional
-        Earlier counts of the same neurons, to which these are added in place.
+        Earlier counts of the same neurons on the same device, to which these are added in place.
     threads : int, optional
-        Threads to use; every core this process may run on if None. Changes no result.
+        Threads to use; every core this process may run on if None, which is all that makes sense
+        for a GPU. Changes no result.
 
     Returns
     -------
     NeighbourCounts
-        `into` itself if it was given.
+        `into` itself if it was given. On a GPU: CuPy arrays, a radius' counts adjacent in memory.
 
     Raises
     ------
@@ -76,31 +78,38 @@ def count_neighbours(
         If an array has another dtype than it must, or lies on another device.
     ValueError
         If a shape, `neuron_axis` or `threads` makes no sense.
+    ImportError, MemoryError, RuntimeError
+        If there is no CuPy for an array on a GPU, no room on it, or it fails; or if its arithmetic,
+        which is tried on all values or bounds at the first use, is not exact.
 
     References
     ----------
     definitions, section 2; NeuroMFA (ICLR 2025, arXiv:2402.09099).
     """
-    array = as_array(weights, "weights")
+    given = given_array(weights, "weights", threads)
+    array = given.array
     if array.ndim != 2:
         raise ValueError(f"weights: have shape {array.shape}; must be (rows, cols)")
     if not isinstance(table, RadiusTable):
         raise TypeError(f"table: is {type(table).__name__}; make it with radius_table")
-    if array.dtype != table.dtype:
+    if given.dtype != table.dtype:
         raise TypeError(
-            f"weights: are {array.dtype.str} {array.dtype}; the table is for {table.dtype}"
+            f"weights: are {given.dtype.str} {given.dtype}; the table is for {table.dtype}"
         )
     if neuron_axis not in (0, 1):
         raise ValueError(f"neuron_axis {neuron_axis}: must be 0 (rows) or 1 (columns)")
     n = array.shape[neuron_axis]
     if into is None:
-        counts = np.zeros((n, table.n_radii), np.uint32).T
-        into = NeighbourCounts(counts, np.zeros((2, n), np.uint32), np.zeros(4, np.int64))
-    else:
-        _check_output(into, (table.n_radii, n))
-    from neuromfa_kernels import cpu
+        into = new_counts(table.n_radii, n, given.driver)
+    out = outputs(into, (table.n_radii, n), given.driver)
+    if given.driver is None:
+        from neuromfa_kernels import cpu
 
-    cpu.add_neighbours(array, table, neuron_axis, out=into, threads=_usable(threads))
+        cpu.add_neighbours(array, table, neuron_axis, out=out, threads=given.threads)
+    else:
+        from neuromfa_kernels import cuda
+
+        cuda.add_neighbours(array, table, neuron_axis, out=out, driver=given.driver)
     return into
 
 
@@ -133,6 +142,8 @@ def partition_function(
     TileSums
         Within 1e-12, relative, of the exactly rounded sums. Where q is 0, Z is the number of
         counted neurons of the tile.
+        On a GPU: CuPy arrays; of the same bits as on the CPU if q is equally spaced and no neuron
+        has more than 131,070 edges.
 
     Raises
     ------
@@ -150,11 +161,15 @@ def partition_function(
         raise ValueError(f"q: has shape {moments.shape}; must be a list of at least one number")
     if not np.isfinite(moments).all() or (np.diff(moments) <= 0).any():
         raise ValueError("q: must be finite and strictly increasing")
-    neurons = np.ascontiguousarray(_counts(counts).T)
+    few = whole(min_neighbours, "min_neighbours", 0)
+    given = given_counts(counts, threads)
+    if given.driver is not None:
+        from neuromfa_kernels import cuda
+
+        return cuda.partition_function(given.array, moments, few, given.driver)
     from neuromfa_kernels import cpu
 
-    few = _whole(min_neighbours, "min_neighbours", 0)
-    return cpu.partition_function(neurons, moments, few, _usable(threads))
+    return cpu.partition_function(np.ascontiguousarray(given.array.T), moments, few, given.threads)
 
 
 def fractal_dimension(
@@ -193,53 +208,20 @@ def fractal_dimension(
     ----------
     definitions, section 5; NeuroMFA (ICLR 2025, arXiv:2402.09099).
     """
-    neurons = np.ascontiguousarray(_counts(counts).T)
-    n = len(neurons)
-    nearest = np.zeros((2, n), np.uint32) if near is None else as_array(near, "near")
-    if nearest.dtype != np.uint32:
+    few = whole(min_neighbours, "min_neighbours", 0)
+    given = given_counts(counts, threads)
+    n = given.array.shape[1]
+    nearest = None if near is None else same_place(near, "near", given.driver)
+    if nearest is not None and nearest.dtype != np.uint32:
         raise TypeError(f"near: is {nearest.dtype}; must be uint32")
-    if nearest.shape != (2, n):
+    if nearest is not None and nearest.shape != (2, n):
         raise ValueError(f"near: has shape {nearest.shape}; must be (2, {n})")
+    if given.driver is not None:
+        from neuromfa_kernels import cuda
+
+        return cuda.fractal_dimension(given.array, nearest, few, given.driver)
     from neuromfa_kernels import cpu
 
-    few = _whole(min_neighbours, "min_neighbours", 0)
-    return cpu.fractal_dimension(neurons, np.ascontiguousarray(nearest), few, _usable(threads))
-
-
-def _counts(counts: Any) -> npt.NDArray[np.uint32]:
-    array = as_array(counts, "counts")
-    if array.dtype != np.uint32:
-        raise TypeError(f"counts: are {array.dtype.str} {array.dtype}; must be uint32")
-    if array.ndim != 2 or not array.shape[0]:
-        raise ValueError(f"counts: have shape {array.shape}; must be (n_radii, n_neurons)")
-    return array
-
-
-def _check_output(into: NeighbourCounts, shape: tuple[int, int]) -> None:
-    wanted = (("counts", np.uint32, shape), ("near", np.uint32, (2, shape[1])))
-    for array, (name, dtype, size) in zip(
-        into, (*wanted, ("dropped", np.int64, (4,))), strict=True
-    ):
-        if not isinstance(array, np.ndarray) or array.dtype != dtype:
-            found = getattr(array, "dtype", type(array).__name__)
-            raise TypeError(f"into.{name}: is {found}; must be a {np.dtype(dtype)} array")
-        if array.shape != size:
-            raise ValueError(f"into.{name}: has shape {array.shape}; must be {size}")
-        if not array.flags.writeable:
-            raise ValueError(f"into.{name}: is read-only")
-
-
-def _whole(value: SupportsIndex, name: str, least: int) -> int:
-    try:
-        number = value.__index__()
-    except AttributeError:
-        raise TypeError(f"{name} {value!r}: must be a whole number") from None
-    if number < least:
-        raise ValueError(f"{name} {number}: must be at least {least}")
-    return number
-
-
-def _usable(threads: int | None) -> int:
-    if threads is not None:
-        return _whole(threads, "threads", 1)
-    return len(os.sched_getaffinity(0))
+    neurons = np.ascontiguousarray(given.array.T)
+    nearest = np.zeros((2, n), np.uint32) if nearest is None else np.ascontiguousarray(nearest)
+    return cpu.fractal_dimension(neurons, nearest, few, given.threads)

@@ -19,8 +19,8 @@ SPARE_ROWS = 3
 """Trash, d <= 0.5 and d <= 1, after the rows of a pass."""
 LARGEST_PROVEN = {"bfloat16": 4000, "float16": 1024, "float32": 4000}
 """Radii up to which the arithmetic of weights.cuh is proven; above them bins are looked up."""
-ITEMS_PER_BLOCK = 3
-"""Enough that blocks end together, few enough that adding up costs nothing."""
+RESERVED = 1024
+"""Shared memory that the system takes of each block, and more than ours has of static ones."""
 
 
 def add_neighbours(
@@ -57,14 +57,15 @@ def add_many(
         for way, first, part in ways(matrix, table.dtype, arithmetic=arithmetic):
             parts.setdefault(way, []).append((part, target_of(out, first, driver)))
     for way, some in parts.items():
-        items = items_of(some, way, driver.multiprocessors * way.blocks * ITEMS_PER_BLOCK)
         if way.source == "neighbours_any.cu":
-            _launch_any(way, items, table, driver)
+            passes = _passes_over_bins(way, table, driver)
         elif table.dtype.itemsize == 1:
-            _launch_codes(way, items, table, driver)
+            bins = driver.from_host(table.bins(np.arange(128)))
+            passes = [(way.kernel, 128, (bins, np.uint32(table.n_radii)))]
         else:
             check_arithmetic(table, driver)
-            _launch_rows(way, items, table, driver)
+            passes = _passes_over_rows(way, table, driver)
+        _launch(way, some, passes, driver)
 
 
 def _is_proven(table: RadiusTable) -> bool:
@@ -75,35 +76,37 @@ def _is_proven(table: RadiusTable) -> bool:
 
 
 Launch = tuple[str, int, tuple[Any, ...]]
-"""Kernel, rows of shared memory, arguments after the items."""
+"""Kernel, counters of a neuron, arguments after the items."""
 
 
 def _launch(
-    way: Way,
-    items: npt.NDArray[Any],
-    passes: list[Launch],
-    driver: Driver,
+    way: Way, parts: list[tuple[Matrix, npt.NDArray[Any]]], passes: list[Launch], driver: Driver
 ) -> None:
     """Launch once for each pass."""
+    rows = passes[0][1]  # the most of all passes
+    shared = rows * way.lane_neurons * LANE_BYTES + way.staging
+    at_a_time = (driver.shared_memory + RESERVED) // (shared + RESERVED)
+    blocks = driver.multiprocessors * max(1, min(way.blocks, at_a_time))
+    items = items_of(parts, way, rows=rows, blocks=blocks)
     queue = driver.from_host(items.view(np.uint8))
     tickets = driver.zeros(len(passes), np.uint32)
-    for i, (kernel, rows, args) in enumerate(passes):
+    for i, (kernel, _, args) in enumerate(passes):
         driver.launch(
             driver.kernel(way.source, kernel),
             [queue, np.uint32(len(items)), tickets[i : i + 1], *args],
-            grid=min(len(items), driver.multiprocessors * way.blocks),
+            grid=min(len(items), blocks),
             block=way.threads,
-            shared=rows * way.lane_neurons * LANE_BYTES + way.staging,
+            shared=shared,
         )
 
 
 def _capacity(way: Way, driver: Driver) -> int:
-    """Rows of counters that fit the shared memory of a block; 1 KiB is left for other uses."""
-    room = driver.shared_memory - 1024 - way.staging
+    """Rows of counters that fit the shared memory of a block beside its few static bytes."""
+    room = driver.shared_memory - RESERVED - way.staging
     return room // (way.lane_neurons * LANE_BYTES)
 
 
-def _launch_any(way: Way, items: npt.NDArray[Any], table: RadiusTable, driver: Driver) -> None:
+def _passes_over_bins(way: Way, table: RadiusTable, driver: Driver) -> list[Launch]:
     bits = 8 * table.dtype.itemsize - 1
     codes = np.arange(1 << bits if bits < 16 else 1, dtype=np.uint64)
     of_code = driver.from_host(table.bins(codes))
@@ -114,18 +117,13 @@ def _launch_any(way: Way, items: npt.NDArray[Any], table: RadiusTable, driver: D
         n = min(most, table.n_bins - first)
         numbers = (len(table.bounds), table.n_radii, first, n)
         passes.append((way.kernel, n, (of_code, bounds, *map(np.uint32, numbers))))
-    _launch(way, items, passes, driver)
+    return passes
 
 
-def _launch_codes(way: Way, items: npt.NDArray[Any], table: RadiusTable, driver: Driver) -> None:
-    bins = driver.from_host(table.bins(np.arange(128)))
-    _launch(way, items, [(way.kernel, 128, (bins, np.uint32(table.n_radii)))], driver)
-
-
-def _launch_rows(way: Way, items: npt.NDArray[Any], table: RadiusTable, driver: Driver) -> None:
+def _passes_over_rows(way: Way, table: RadiusTable, driver: Driver) -> list[Launch]:
     most = _capacity(way, driver) - SPARE_ROWS
     value = _values_at(table)
-    passes = []
+    passes: list[Launch] = []
     for first in range(0, table.n_radii + 1, most):
         rows = min(most, table.n_radii + 1 - first)
         later = first > 0
@@ -135,7 +133,7 @@ def _launch_rows(way: Way, items: npt.NDArray[Any], table: RadiusTable, driver: 
         numbers = (np.uint32(first), np.uint32(rows))
         kernel = f"{way.kernel}_later" if later else way.kernel
         passes.append((kernel, rows + SPARE_ROWS, (*map(np.float32, limits), *numbers)))
-    _launch(way, items, passes, driver)
+    return passes
 
 
 def _values_at(table: RadiusTable) -> Any:

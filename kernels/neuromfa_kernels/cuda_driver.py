@@ -61,6 +61,8 @@ class Driver:
 
     Attributes
     ----------
+    device : int
+        Number of the GPU.
     name : str
         As messages call it.
     multiprocessors : int
@@ -72,9 +74,12 @@ class Driver:
     """
 
     def __init__(self, device: int, stream: int | None = None, *, owner: Any = None) -> None:
-        self._device, self._stream = device, stream
+        self.device, self._stream = device, stream
         self._owner = owner  # keeps a stream of our own alive
-        self.name, self.multiprocessors, self.shared_memory, self.architecture = _properties(device)
+        self.name = f"cuda:{device}"
+        with self._here("asking for its properties"):
+            found = _properties(device)
+        self.name, self.multiprocessors, self.shared_memory, self.architecture = found
 
     @contextmanager
     def _here(self, doing: str) -> Iterator[Any]:
@@ -83,9 +88,9 @@ class Driver:
 
         try:
             with ExitStack() as stack:
-                stack.enter_context(cupy.cuda.Device(self._device))
+                stack.enter_context(cupy.cuda.Device(self.device))
                 if self._stream is not None:
-                    stack.enter_context(cupy.cuda.ExternalStream(self._stream, self._device))
+                    stack.enter_context(cupy.cuda.Stream.from_external(_Stream(self._stream)))
                 yield cupy
         except cupy.cuda.memory.OutOfMemoryError as error:
             raise MemoryError(f"{self.name}: not enough memory for {doing}: {error}") from error
@@ -138,6 +143,11 @@ class Driver:
         with self._here(_room(array.shape, array.dtype)) as cupy:
             return cupy.asarray(np.ascontiguousarray(array))
 
+    def receive(self, source: Any) -> Any:
+        """View an array of another library on this GPU as a CuPy array, without a copy."""
+        with self._here("taking an array") as cupy:
+            return cupy.from_dlpack(source)
+
     def to_host(self, array: Any) -> npt.NDArray[Any]:
         """Wait for an array and copy it to the host."""
         with self._here("copy to the host") as cupy:
@@ -148,7 +158,7 @@ class Driver:
         """Make a driver of the same GPU with a stream of its own, which waits for no other."""
         with self._here("another stream") as cupy:
             stream = cupy.cuda.Stream(non_blocking=True)
-        return Driver(self._device, stream.ptr, owner=stream)
+        return Driver(self.device, stream.ptr, owner=stream)
 
     def pinned(self, nbytes: int) -> npt.NDArray[np.uint8]:
         """Allocate page-locked memory on the host, which `copy_in` reads while others work."""
@@ -186,6 +196,16 @@ class Driver:
     def address(self, array: Any) -> int:
         """Address of the first element of an array, for pointers inside structures."""
         return int(array.data.ptr)
+
+
+class _Stream:
+    """A stream of another library, as CuPy asks for it."""
+
+    def __init__(self, address: int) -> None:
+        self.address = address
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self.address
 
 
 def _room(shape: Shape, dtype: npt.DTypeLike) -> str:

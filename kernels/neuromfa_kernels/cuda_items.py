@@ -30,6 +30,8 @@ STAGES = 3 * 32 * (512 + 16)
 FEWEST_EDGES = 256
 """Of an item: it is not worth clearing and adding the counters for fewer."""
 MOST_EDGES = 1 << 30
+COUNTER_BYTES = 8
+"""Bytes of weights that pass in the time of clearing and adding one counter."""
 
 
 class Matrix(NamedTuple):
@@ -43,14 +45,28 @@ class Matrix(NamedTuple):
 
 
 class Way(NamedTuple):
-    """A kernel, and the shape in which it is launched."""
+    """A kernel, and the shape in which it is launched.
+
+    Attributes
+    ----------
+    source, kernel : str
+        File and name.
+    itemsize : int
+        Bytes of a weight.
+    lane_neurons : int
+        Neurons of a lane.
+    threads, blocks : int
+        Threads of a block, and blocks of a multiprocessor at most.
+    staging : int
+        Bytes of shared memory beside the counters.
+    """
 
     source: str
     kernel: str
+    itemsize: int
     lane_neurons: int
     threads: int
     blocks: int
-    """Of a multiprocessor, at most."""
     staging: int = 0
 
 
@@ -80,20 +96,20 @@ def ways(
     kind = "codes8" if size == 1 else dtype.name
     aligned = (matrix.address | matrix.down | matrix.across) % size == 0
     if not aligned or not (arithmetic or size == 1) or size not in (matrix.down, matrix.across):
-        yield Way("neighbours_any.cu", f"any_{size}", 1, 256, 4), 0, matrix
+        yield Way("neighbours_any.cu", f"any_{size}", size, 1, 256, 4), 0, matrix
         return
     if matrix.across != size:
-        yield Way("neighbours_rows.cu", f"rows_{kind}", 1, 256, 3, STAGES), 0, matrix
+        yield Way("neighbours_rows.cu", f"rows_{kind}", size, 1, 256, 3, STAGES), 0, matrix
         return
     whole = matrix.neurons // 4 * 4 if (matrix.address | matrix.down) % (4 * size) == 0 else 0
     if whole:
-        wide = Way("neighbours_columns.cu", f"columns_{kind}_x4", 4, 512, 2)
+        wide = Way("neighbours_columns.cu", f"columns_{kind}_x4", size, 4, 512, 2)
         yield wide, 0, matrix._replace(neurons=whole)
     if whole < matrix.neurons:
         rest = matrix._replace(
             address=matrix.address + whole * size, neurons=matrix.neurons - whole
         )
-        yield Way("neighbours_columns.cu", f"columns_{kind}_x1", 1, 512, 2), whole, rest
+        yield Way("neighbours_columns.cu", f"columns_{kind}_x1", size, 1, 512, 2), whole, rest
 
 
 def target_of(out: NeighbourCounts, first: int, driver: Driver) -> npt.NDArray[Any]:
@@ -109,13 +125,28 @@ def target_of(out: NeighbourCounts, first: int, driver: Driver) -> npt.NDArray[A
     return target
 
 
+def _cuts(neuron_bytes: float, tiles: int, rows: int, blocks: int) -> int:
+    """Into how many pieces to cut tiles, so that blocks end together and add up little.
+
+    The time is that of the rounds in which `blocks` take all pieces, each of some bytes of weights
+    and of the counters that are cleared and added.
+    """
+    pieces = np.arange(1, blocks + 1)
+    rounds = -(-tiles * pieces // blocks)
+    return int(pieces[np.argmin(rounds * (neuron_bytes / pieces + COUNTER_BYTES * rows))])
+
+
 def items_of(
-    parts: list[tuple[Matrix, npt.NDArray[Any]]], way: Way, wanted: int
+    parts: list[tuple[Matrix, npt.NDArray[Any]]], way: Way, *, rows: int, blocks: int
 ) -> npt.NDArray[Any]:
-    """Tiles of neurons, cut along the edges if there are too few; the largest first."""
+    """Tiles of neurons, cut along the edges where that is faster; the largest first.
+
+    `rows` are the counters of a neuron, `blocks` how many run at a time.
+    """
     tile = 32 * way.lane_neurons
-    tiles = sum(-(-matrix.neurons // tile) for matrix, _ in parts)
-    cuts = -(-wanted // tiles)
+    tiles = [-(-matrix.neurons // tile) for matrix, _ in parts]
+    edges = sum(n * matrix.edges for n, (matrix, _) in zip(tiles, parts, strict=True))
+    cuts = _cuts(way.itemsize * edges / sum(tiles), sum(tiles), rows, blocks)
     made = []
     for matrix, target in parts:
         pieces = max(1, min(cuts, matrix.edges // FEWEST_EDGES), -(-matrix.edges // MOST_EDGES))

@@ -27,9 +27,9 @@ WORKING_MEMORY = 1 << 30
 RESIDENT_THREADS = 256
 """Threads of the wide shape that a multiprocessor holds."""
 _PLAIN = {"TILE": TILE, "THREADS": THREADS, "COLUMNS": COLUMNS, "MOMENTS": MOMENTS}
-WIDE: Mapping[str, int] = {**_PLAIN, "ROWS": 4, "WIDTH": 64, "BLOCK": 128}
-NARROW: Mapping[str, int] = {**_PLAIN, "ROWS": 1, "WIDTH": 32, "BLOCK": 256}
-"""Sums of a thread in `sum_factorised`: many for few instructions, few for many threads."""
+WIDE: Mapping[str, int] = {**_PLAIN, "ROWS": 8, "WIDTH": 64, "BLOCK": 128}
+NARROW: Mapping[str, int] = {**_PLAIN, "ROWS": 2, "WIDTH": 32, "BLOCK": 256}
+"""Rows of sums of a thread in `sum_factorised`: few instructions, or many threads."""
 VARIANTS = ((SOURCE, WIDE), (SOURCE, NARROW))
 """Everything that is ever compiled."""
 
@@ -93,12 +93,12 @@ def partition_function(
     in_all = driver.zeros((), np.int64)
     sums = TileSums(Z, Z_log, in_all, driver.zeros(n_radii, np.int64))
     counted = driver.zeros(n_tiles, np.int64)
+    h = spacing(q)
     at_once = max(1, WORKING_MEMORY // (4 * n_radii * TILE))
     for first in range(0, n_tiles, at_once):
         tiles = slice(first, min(first + at_once, n_tiles))
         batch = _Batch(driver, counts, tiles, sums)
         _cumulate(batch, min_neighbours, (sums.observed, counted[tiles], in_all))
-        h = spacing(q)
         if h is None:
             _sum_general(batch, q, counted[tiles])
         else:
@@ -128,14 +128,14 @@ def _sum_factorised(
     args: tuple[Any, ...] = (batch.total, np.uint32(batch.n), powers, size, inverse)
     batch.launch("invert", args, grid=-(-batch.n // THREADS), block=THREADS, shape=WIDE)
     rows = -(-n_q // COLUMNS)
-    threads = batch.elements * -(-rows // WIDE["ROWS"])
-    shape = WIDE if threads >= RESIDENT_THREADS * batch.driver.multiprocessors else NARROW
+    full = 2 * batch.elements >= RESIDENT_THREADS * batch.driver.multiprocessors
+    shape = WIDE if full and 2 * rows > WIDE["ROWS"] else NARROW
     zero = next((k for k in range(len(q)) if q[k] == 0), -1)
     sizes = (np.uint32(k) for k in (batch.n, batch.n_radii, start, n_q, len(q)))
     args = (batch.within, batch.total, counted, powers, size, inverse, np.float64(h))
     args += (np.float64(q_0), *sizes, np.int64(zero), batch.Z, batch.Z_log)
     grid = -(-batch.elements // shape["WIDTH"])
-    block = shape["WIDTH"] * -(-rows // shape["ROWS"])
+    block = shape["WIDTH"] * 2 * -(-rows // shape["ROWS"])  # for Z and for Z_log
     batch.launch("sum_factorised", args, grid=grid, block=block, shape=shape)
 
 

@@ -2,9 +2,10 @@
 // (definitions, section 5).
 //
 // Thread = neuron, so that a neuron's value depends on that neuron only; adjacent threads read
-// adjacent neurons where counts are [radius, neuron]. Two sweeps, means first: sums of squares around
-// them lose nothing where the radii are close together. Operations, order and the table of logarithms
-// are those of the processor's kernel, so the bits are, too, unless N(r) exceeds the table.
+// adjacent neurons where counts are [radius, neuron]. Two sweeps, means first: sums of squares
+// around them lose nothing where the radii are close together. Operations, order and the table of
+// logarithms are those of the processor's kernel, so the bits are, too, unless N(r) exceeds the
+// table.
 //
 // Floor: the counts read twice (8 B for each neuron and radius) against the memory; the logarithms
 // come from L1 and L2.

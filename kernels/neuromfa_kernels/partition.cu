@@ -2,24 +2,24 @@
 //
 // The order of summation is part of the definition: thread = (tile, radius), and that thread adds
 // the tile's counted neurons one after another with a fused multiply-add. Every operation is
-// written with its rounding, in the order of the processor's kernel: with the same tables (powers.py)
-// the bits are those of the processor, whatever the launch shape, the split or the number of GPUs.
-// Only neurons with more edges than a table holds take log and exp of CUDA's library.
+// written with its rounding, in the order of the processor's kernel: with the same tables
+// (powers.py) the bits are those of the processor, whatever the launch shape, the split or the
+// number of GPUs. Only neurons with more edges than a table holds, and q that are not equally
+// spaced, take log and exp of CUDA's library.
 //
-// q = q_0 + 8 h m + h n: p^q = u_m v_n, as in powers.py. The 2 x 64 sums of Z and Z_log do not fit in a
-// thread's registers, so a thread takes ROWS of the 8 m: 4 of them for large inputs, 1 for more
-// threads where there are few tiles. The threads of a block that share WIDTH (tile, radius) share
-// their reads.
+// q = q_0 + 8 h m + h n: p^q = u_m v_n, as in powers.py. The 2 x 64 sums of Z and Z_log do not fit
+// in a thread's registers, so a thread takes ROWS of the 8 m, of one of the two: 8 for large
+// inputs, 2 for more threads where there are few tiles. The threads of a block that share WIDTH
+// (tile, radius) share their reads.
 //
-//   kernel           thread                   memory moved, per neuron and radius
-//   cumulate         32 neurons a warp        4 B read twice (the second time from L2), 4 B written
-//   invert           neuron                   nothing that counts
-//   sum_factorised   (tile, radius, rows m)   4 B read, 32 B of table (from L1 and L2)
-//   sum_general      (tile, radius, 8 q)      4 B read
+//   kernel           thread                          memory moved, per neuron and radius
+//   cumulate         32 neurons a warp               4 B read twice (then from L2), 4 B written
+//   invert           neuron                          nothing that counts
+//   sum_factorised   (tile, radius, rows m, which)   4 B read, 32 B of table (from L1 and L2)
+//   sum_general      (tile, radius, 8 q)             4 B read
 //
-// Floor for 61 q, ROWS 4: 91 float64 instructions for each of the two threads of a (neuron, radius), in
-// the machine code of sm_90, against 64 per clock and multiprocessor; 128 of the 182 are the sums
-// themselves. Memory: 16 B for each (neuron, radius). Integer work and moves fit beside the former.
+// Floor for 61 q, ROWS 8: 175 float64 instructions for each (neuron, radius), 128 of them the sums
+// themselves, against 64 per clock and multiprocessor (sm_90, sm_100); 12 B from and to the memory.
 //
 // Compile options (cuda_partition.py): TILE, THREADS, COLUMNS, MOMENTS, ROWS, WIDTH, BLOCK.
 
@@ -37,8 +37,8 @@ struct Entry {      // of the table of powers
 
 constexpr u32 LANES = 32, WARPS = THREADS / LANES, PITCH = LANES + 1, ALL = 0xffffffffu;
 
-// N_i(r) as within[neuron, radius]; N_i(T) as total[neuron], 0 if the neuron is not counted; adds to
-// observed[radius], counted[tile] and counted_in_all.
+// N_i(r) as within[neuron, radius]; N_i(T) as total[neuron], 0 if the neuron is not counted; adds
+// to observed[radius], counted[tile] and counted_in_all.
 extern "C" __global__ void __launch_bounds__(THREADS)
 cumulate(const u32* __restrict__ counts, i64 by_radius, i64 by_neuron, u32 n, u32 n_radii,
          u64 min_neighbours, u32* __restrict__ within, u32* __restrict__ total, u64* observed,
@@ -80,7 +80,8 @@ cumulate(const u32* __restrict__ counts, i64 by_radius, i64 by_neuron, u32 n, u3
     }
     __syncthreads();
     for (u32 i = 0; i < LANES; ++i)
-      if (first + i < n && r < n_radii) within[u64(first + i) * n_radii + r] = panel[i * PITCH + lane];
+      if (first + i < n && r < n_radii)
+        within[u64(first + i) * n_radii + r] = panel[i * PITCH + lane];
     if (warp == 0 && r < n_radii) {
       u64 sum = 0;
       for (u32 w = 0; w < WARPS; ++w) sum += seen[w][lane];
@@ -111,7 +112,7 @@ __device__ __forceinline__ double log_measure(u32 a, u32 b) {
   return log1p(__ddiv_rn(-double(b - a), double(b)));
 }
 
-// p^(h n), and p^(q_0 + 8 h m) for the thread's ROWS of m, in the processor's order of products.
+// p^(h n), and p^(q_0 + 8 h m) for ROWS m from `row`, in the processor's order of products.
 struct Powers {
   double u[ROWS], v[COLUMNS];
 };
@@ -148,23 +149,21 @@ __device__ __forceinline__ Where where(u32 element, u32 n, u32 n_radii) {
   return {tile, first, min(first + TILE, n), element - tile * n_radii};
 }
 
-// Up to 64 moments q_0 + h k, k < n_q, written to Z[tile, start + k, radius] of `stride` moments.
-extern "C" __global__ void __launch_bounds__(BLOCK, 2)
-sum_factorised(const u32* __restrict__ within, const u32* __restrict__ total,
-               const u64* __restrict__ counted, const Entry* __restrict__ powers, u32 size,
-               const Entry* __restrict__ inverse, double h, double q_0, u32 n, u32 n_radii,
-               u32 start, u32 n_q, u32 stride, i64 zero, double* __restrict__ Z,
-               double* __restrict__ Z_log) {
-  const u32 row = threadIdx.x / WIDTH * ROWS;
-  const Where at = where(blockIdx.x * WIDTH + threadIdx.x % WIDTH, n, n_radii);
-  if (at.first >= n) return;
-  double sums[ROWS][COLUMNS] = {}, logs[ROWS][COLUMNS] = {};
-  // What neuron i needs is asked for while i - 1 is added, and its N_i(r), on which the place in the
-  // table depends, while i - 2 is.
-  const u32* mine = within + u64(at.first) * n_radii + at.radius;
+struct Tables {
+  const Entry *powers, *inverse;
+  u32 size;
+  double h, q_0;
+};
+
+// Adds p^q, or p^q ln p, of a tile's neurons one after another. What neuron i needs is asked for
+// while i - 1 is added; its N_i(r), on which the place in the table depends, while i - 2 is.
+template <bool OF_LOG>
+__device__ __forceinline__ void add_tile(double (&sums)[ROWS][COLUMNS], const Where& at, u32 row,
+                                         const u32* mine, u32 n_radii, const u32* total,
+                                         const Tables& tables) {
   const u32 ends = at.last - 1;
-  u32 a = mine[0], b = total[at.first];
-  Entry entry = powers[min(a, size - 1)], inverted = inverse[at.first];
+  u32 a = *mine, b = total[at.first];
+  Entry entry = tables.powers[min(a, tables.size - 1)], inverted = tables.inverse[at.first];
   if (at.first < ends) mine += n_radii;
   u32 a_next = *mine;
 #pragma unroll 1
@@ -174,13 +173,13 @@ sum_factorised(const u32* __restrict__ within, const u32* __restrict__ total,
     const Entry own = entry, over = inverted;
     a = a_next;
     b = total[next];
-    entry = powers[min(a, size - 1)];
-    inverted = inverse[next];
+    entry = tables.powers[min(a, tables.size - 1)];
+    inverted = tables.inverse[next];
     if (next < ends) mine += n_radii;
     a_next = *mine;
     if (b_now == 0) continue;
     double x = 1.0, u = 1.0, log_p;
-    if (b_now < size) {
+    if (b_now < tables.size) {
       if (a_now != b_now) {
         x = __dmul_rn(own.power.first, over.power.first);
         u = __dmul_rn(own.power.second, over.power.second);
@@ -189,31 +188,48 @@ sum_factorised(const u32* __restrict__ within, const u32* __restrict__ total,
                         __dadd_rn(own.logarithm.second, -over.logarithm.second));
     } else {
       log_p = log_measure(a_now, b_now);
-      x = exp(__dmul_rn(h, log_p));
-      u = exp(__dmul_rn(q_0, log_p));
+      x = exp(__dmul_rn(tables.h, log_p));
+      u = exp(__dmul_rn(tables.q_0, log_p));
     }
     const Powers p = raised(x, u, row);
 #pragma unroll
     for (u32 m = 0; m < ROWS; ++m) {
-      const double left = p.u[m], left_log = __dmul_rn(left, log_p);
+      const double left = OF_LOG ? __dmul_rn(p.u[m], log_p) : p.u[m];
       sums[m][0] = __dadd_rn(left, sums[m][0]);  // times v[0] = 1
-      logs[m][0] = __dadd_rn(left_log, logs[m][0]);
 #pragma unroll
-      for (u32 k = 1; k < COLUMNS; ++k) {
-        sums[m][k] = __fma_rn(left, p.v[k], sums[m][k]);
-        logs[m][k] = __fma_rn(left_log, p.v[k], logs[m][k]);
-      }
+      for (u32 k = 1; k < COLUMNS; ++k) sums[m][k] = __fma_rn(left, p.v[k], sums[m][k]);
     }
   }
+}
+
+// Up to 64 moments q_0 + h k, k < n_q, written to Z[tile, start + k, radius] of `stride` moments.
+extern "C" __global__ void __launch_bounds__(BLOCK, 2)
+sum_factorised(const u32* __restrict__ within, const u32* __restrict__ total,
+               const u64* __restrict__ counted, const Entry* __restrict__ powers, u32 size,
+               const Entry* __restrict__ inverse, double h, double q_0, u32 n, u32 n_radii,
+               u32 start, u32 n_q, u32 stride, i64 zero, double* __restrict__ Z,
+               double* __restrict__ Z_log) {
+  const u32 part = threadIdx.x / WIDTH, row = part / 2 * ROWS;
+  const bool of_log = part % 2;
+  const Where at = where(blockIdx.x * WIDTH + threadIdx.x % WIDTH, n, n_radii);
+  if (at.first >= n) return;
+  const u32* mine = within + u64(at.first) * n_radii + at.radius;
+  const Tables tables = {powers, inverse, size, h, q_0};
+  double sums[ROWS][COLUMNS] = {};
+  if (of_log)
+    add_tile<true>(sums, at, row, mine, n_radii, total, tables);
+  else
+    add_tile<false>(sums, at, row, mine, n_radii, total, tables);
+  double* out = of_log ? Z_log : Z;
 #pragma unroll
   for (u32 m = 0; m < ROWS; ++m)
 #pragma unroll
     for (u32 k = 0; k < COLUMNS; ++k) {
       const u32 moment = (row + m) * COLUMNS + k;
       if (moment >= n_q) continue;
-      const u64 to = (u64(at.tile) * stride + start + moment) * n_radii + at.radius;
-      Z[to] = start + moment == zero ? double(counted[at.tile]) : sums[m][k];
-      Z_log[to] = logs[m][k];
+      const bool known = !of_log && start + moment == zero;
+      out[(u64(at.tile) * stride + start + moment) * n_radii + at.radius] =
+          known ? double(counted[at.tile]) : sums[m][k];
     }
 }
 

@@ -164,7 +164,8 @@ __device__ __forceinline__ void set_right(float size, int j, const Pass& pass,
 
 template <int C>
 __device__ __forceinline__ void clear_rows(u32 rows) {
-  for (u32 i = threadIdx.x; i < rows * C * 32; i += blockDim.x) counter(0)[i] = 0;
+  uint4* all = reinterpret_cast<uint4*>(dynamic_shared);
+  for (u32 i = threadIdx.x; i < rows * C * 8; i += blockDim.x) all[i] = make_uint4(0, 0, 0, 0);
   __syncthreads();
 }
 
@@ -245,10 +246,10 @@ __device__ __forceinline__ void flush_codes(const Item& item, const u16* bins, u
   for (int k = 0; k < 4; k++) add_total(item, k, totals[k]);
 }
 
-// The next item for this block; all threads get it. Blocks take items until there are none.
+// The next item for this block; all threads get it. Blocks take items until there are none. The last
+// item's number has been read by all: clear_rows has a barrier.
 __device__ __forceinline__ u32 next_item(u32* ticket) {
   __shared__ u32 taken;
-  __syncthreads();
   if (threadIdx.x == 0) taken = atomicAdd(ticket, 1u);
   __syncthreads();
   return taken;
