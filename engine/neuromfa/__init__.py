@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from neuromfa.reference.settings import ReferenceProtocol
     from neuromfa.results import Analysis, Group
     from neuromfa.storage import read_analysis, schema, write_analysis
+    from neuromfa.suites.running import run_suite
+    from neuromfa.suites.suite import Suite, SuiteModel
+    from neuromfa.suites.suite_results import SuiteResults, read_suite
+    from neuromfa.suites.work import SuiteProgress
 
 __version__ = "0.1.0"
 
@@ -53,6 +57,10 @@ _HOMES = {
     "reference.settings": ("ReferenceProtocol",),
     "results": ("Analysis", "Group"),
     "storage": ("read_analysis", "schema", "write_analysis"),
+    "suites.running": ("run_suite",),
+    "suites.suite": ("Suite", "SuiteModel"),
+    "suites.suite_results": ("SuiteResults", "read_suite"),
+    "suites.work": ("SuiteProgress",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -70,6 +78,10 @@ __all__ = [
     "ReferenceProtocol",
     "ResourceError",
     "SamplingPlan",
+    "Suite",
+    "SuiteModel",
+    "SuiteProgress",
+    "SuiteResults",
     "UnsupportedError",
     "UsageError",
     "analyse",
@@ -77,7 +89,9 @@ __all__ = [
     "open_checkpoint",
     "q_grid",
     "read_analysis",
+    "read_suite",
     "reference_emergence",
+    "run_suite",
     "sampling_plan",
     "schema",
     "write_analysis",

@@ -23,6 +23,7 @@ INTERRUPTED = 130
 
 _ROOMS: dict[str, str] = {
     "scores": "neuromfa.scores.command",
+    "suite": "neuromfa.suites.command",
 }
 """Verbs that live with what they do, and the module of each: it holds a command of that name."""
 
