@@ -24,6 +24,7 @@ INTERRUPTED = 130
 _ROOMS: dict[str, str] = {
     "scores": "neuromfa.scores.command",
     "suite": "neuromfa.suites.command",
+    "report": "neuromfa.reports.command",
 }
 """Verbs that live with what they do, and the module of each: it holds a command of that name."""
 
@@ -90,8 +91,9 @@ def analyse(
     **options: Any,
 ) -> None:
     """Analyse a checkpoint: a path, or ORG/NAME[@REVISION] in the hub cache."""
-    from neuromfa import console, report, storage  # noqa: PLC0415  (slow to import)
+    from neuromfa import console, storage  # noqa: PLC0415  (slow to import)
     from neuromfa.analysis import analyse as run  # noqa: PLC0415
+    from neuromfa.reports import pictures  # noqa: PLC0415
 
     protocol, resources = settings(options)
     if fractal_dimensions and output is None:
@@ -99,7 +101,7 @@ def analyse(
     if output is not None:
         storage.make_directory(output)
     if plot is not None:
-        report.check(plot)
+        pictures.check(plot)
     finished: list[Group] = []
     with console.progress_bar(show=not quiet) as show:
 
@@ -128,7 +130,7 @@ def analyse(
     if output is not None:
         storage.write_analysis(analysis, output)
     if plot is not None:
-        report.plot(analysis, plot)
+        pictures.plot(analysis, plot)
 
 
 @cli.command()

@@ -16,7 +16,7 @@ from neuromfa_kernels import count_neighbours, radius_table
 from neuromfa_kernels.cpu_threads import usable_threads
 
 CUTOFF = 150.0
-OPTIONAL = ("torch", "huggingface_hub", "matplotlib", "pandas", "cupy-cuda13x")
+OPTIONAL = ("torch", "huggingface_hub", "jinja2", "vl-convert-python", "pandas", "cupy-cuda13x")
 
 
 def examine() -> list[dict[str, Any]]:

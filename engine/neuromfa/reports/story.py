@@ -1,0 +1,113 @@
+"""What a report tells, in order: each chapter asks a question and answers it with figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from neuromfa.reports import account, benchmarks, neurons, paper, structure, training
+from neuromfa.reports.degrees import degree, degrees, told
+from neuromfa.reports.figure import Figure, Item, Missing, Section
+from neuromfa.reports.material import Material, Series
+
+QUANTITIES = ("alpha_0", "width")
+
+
+def tell(material: Material) -> list[Section]:
+    """The chapters of a report.
+
+    Parameters
+    ----------
+    material : Material
+        What there is.
+
+    Returns
+    -------
+    list of Section
+        In the order of the page. What is missing is an item that says why.
+    """
+    return [
+        *(_course(material) if _over_training(material) else []),
+        *(_parts(series) for series in material.series),
+        *(_trust(series) for series in material.series),
+        *([benchmarks.section(material)] if material.suite is not None else []),
+        *([paper.section(material)] if _over_training(material) else []),
+        account.coverage(material),
+        account.provenance(material),
+    ]
+
+
+def figures(sections: Iterable[Section]) -> list[Figure]:
+    """Every figure of a report, in order."""
+    return [item for section in sections for item in section.items if isinstance(item, Figure)]
+
+
+def _over_training(material: Material) -> bool:
+    return material.suite is not None or any(len(one.points) > 1 for one in material.series)
+
+
+def _course(material: Material) -> list[Section]:
+    """The story: emergence with its controls and, beside it, scores; then what it is made of."""
+    several = len(material.series) > 1
+    return [
+        Section(
+            name="emergence",
+            title="Emergence over training",
+            question="Does the network organise itself, and how much of E is mere scale?",
+            findings=[] if not several else [told(series) for series in material.series],
+            items=[
+                *([degrees(material)] if several else []),
+                *(
+                    item
+                    for series in material.series
+                    for item in (degree(series), *benchmarks.beside(material, series))
+                ),
+            ],
+        ),
+        Section(
+            name="spectra",
+            title="Spectra over training",
+            question="How do regularity and heterogeneity, of which E is made, move?",
+            items=[
+                item
+                for series in material.series
+                for item in (
+                    training.spectra(series),
+                    *(training.quantity(series, which) for which in QUANTITIES),
+                )
+            ],
+        ),
+    ]
+
+
+def _parts(series: Series) -> Section:
+    """Blocks, roles and neurons."""
+    items: list[Item] = []
+    if len(series.points) > 1:
+        items += [structure.over_blocks(series, which) for which in QUANTITIES]
+        items += [training.profiles(series, which) for which in QUANTITIES]
+    else:
+        items += [structure.spectrum(series.last), structure.fits(series.last)]
+    items += [structure.over_layers(series.last, which) for which in QUANTITIES]
+    items += [neurons.dimensions(series), neurons.dimensions_by_role(series.last)]
+    if len(series.points) == 1:
+        items.append(Missing(title="Emergence over training", reason=series.no_emergence))
+    return Section(
+        name=f"parts-{series.stem}",
+        title=series.titled("Parts of the network"),
+        question="Which blocks, roles and neurons carry it?",
+        items=items,
+    )
+
+
+def _trust(series: Series) -> Section:
+    """Fits, and the numbers of the last checkpoint."""
+    items: list[Item] = []
+    if len(series.points) > 1:
+        items += [training.fit_quality(series), structure.fits(series.last)]
+    items.append(structure.groups(series.last))
+    return Section(
+        name=f"fits-{series.stem}",
+        title=series.titled("Fit quality" if len(items) > 1 else "All numbers"),
+        question="Are the lines straight from which the exponents are read?",
+        items=items,
+    )
