@@ -14,17 +14,11 @@ import naive_reference
 import neuromfa
 from neuromfa import ReferenceAnalysis, analyse_reference, reference_emergence
 from neuromfa.errors import BadInputError, UsageError
-from sampled_models import TINY, neox, state_dict, tiny, widened
+from sampled_models import STORED, TINY, agrees, neox, state_dict, tiny, widened
 
-STORED = json.loads((TINY.parent / "tiny-neox.S32.json").read_text(encoding="utf-8"))
 RUN = STORED["runs"]["T150"]
 ROUNDING = 1e-9
 """f within this of its largest value is a tie that the last bit decides."""
-
-
-def agrees(mine, stored):
-    difference = np.abs(np.asarray(mine) - np.asarray(stored))
-    return bool((difference <= 1e-11 + 1e-9 * np.abs(stored)).all())
 
 
 @pytest.mark.parametrize("network", RUN["networks"], ids=lambda n: f"{n['step']}.{n['sample']}")
