@@ -75,14 +75,18 @@ def _read(path: Path) -> list[Score]:
     text = _text(path)
     try:
         if text.lstrip()[:1] in ("{", "["):
-            return list(_json_scores(_parsed(text), path))
-        if missing := csv_table.missing_columns(text):
+            scores = list(_json_scores(_parsed(text), path))
+        elif missing := csv_table.missing_columns(text):
             raise ValueError(
                 f"is neither JSON nor a table of scores: no column {missing[0]}; give {LAYOUTS}"
             )
-        return list(csv_table.read_csv_table(text, path))
+        else:
+            scores = list(csv_table.read_csv_table(text, path))
     except ValueError as error:
         raise BadInputError(f"{path}: {error}") from error
+    if not scores:
+        raise BadInputError(f"{path}: is a score file without a single score; leave it out")
+    return scores
 
 
 def _json_scores(record: Any, path: Path) -> Iterator[Score]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -146,6 +146,16 @@ def whole(value: object) -> int | None:
     if found is not None and found != int(found):
         raise ValueError(f"{value!r} is not a whole number")
     return None if found is None else int(found)
+
+
+def words(value: object) -> str | None:
+    """Text as it is, or None for what is none or empty."""
+    return value if isinstance(value, str) and value else None
+
+
+def table(value: object) -> Mapping[str, Any]:
+    """A JSON object as it is, or an empty one for what is none."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def higher_is_better(metric: str) -> bool | None:
