@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from neuromfa.analysis import Progress, analyse
     from neuromfa.checkpoint import Checkpoint, open_checkpoint
+    from neuromfa.emergence.comparison import Comparison, compare, structure_distance
+    from neuromfa.emergence.controls import Controls, measure_controls
+    from neuromfa.emergence.course import Emergence, degree_of_emergence, measure_emergence
     from neuromfa.errors import (
         BadInputError,
         NeuromfaError,
@@ -41,6 +44,9 @@ __version__ = "0.1.0"
 _HOMES = {
     "analysis": ("Progress", "analyse"),
     "checkpoint": ("Checkpoint", "open_checkpoint"),
+    "emergence.comparison": ("Comparison", "compare", "structure_distance"),
+    "emergence.controls": ("Controls", "measure_controls"),
+    "emergence.course": ("Emergence", "degree_of_emergence", "measure_emergence"),
     "errors": (
         "BadInputError",
         "NeuromfaError",
@@ -68,6 +74,9 @@ __all__ = [
     "Analysis",
     "BadInputError",
     "Checkpoint",
+    "Comparison",
+    "Controls",
+    "Emergence",
     "Group",
     "NeuromfaError",
     "PartialError",
@@ -86,6 +95,10 @@ __all__ = [
     "UsageError",
     "analyse",
     "analyse_reference",
+    "compare",
+    "degree_of_emergence",
+    "measure_controls",
+    "measure_emergence",
     "open_checkpoint",
     "q_grid",
     "read_analysis",
@@ -94,6 +107,7 @@ __all__ = [
     "run_suite",
     "sampling_plan",
     "schema",
+    "structure_distance",
     "write_analysis",
 ]
 

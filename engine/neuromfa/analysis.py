@@ -25,20 +25,21 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from neuromfa.errors import BadInputError
+from neuromfa.errors import BadInputError, UsageError
 from neuromfa.groups import Totals, fit
 from neuromfa.measure import UnitSums, add_up, measure
 from neuromfa.multifractal import Float64
 from neuromfa.protocol import Protocol
 from neuromfa.provenance import provenance
 from neuromfa.results import Analysis, Group
-from neuromfa.scale import TensorScale, relative_factors, tensor_scales
+from neuromfa.scale import relative_factors, tensor_scales
 from neuromfa.scheduler import DEFAULT_MEMORY, Prepared, Unit, prepare, run
+from neuromfa.structure import Measures, measure_structure
 
 if TYPE_CHECKING:
     from neuromfa.scheduler import Source
@@ -71,6 +72,7 @@ def analyse(  # noqa: PLR0913  (the one verb: each setting is a concept of its o
     threads: int | None = None,
     memory: int = DEFAULT_MEMORY,
     fractal_dimensions: bool = False,
+    structure: Measures | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Analysis:
     """Analyse every neuron of a checkpoint, exactly.
@@ -96,6 +98,9 @@ def analyse(  # noqa: PLR0913  (the one verb: each setting is a concept of its o
         Bytes of private memory for the work in flight; changes no bit of the result.
     fractal_dimensions : bool
         Keep the fractal dimension of every single neuron, 8 bytes each.
+    structure : {"simple", "full"}, optional
+        Simpler structural measures as well, from a second pass; "full" adds norms and stable rank
+        of every weight matrix, which take many.
     progress : callable, optional
         Called in the calling thread after each unit of work; an exception from it stops the
         analysis.
@@ -129,6 +134,8 @@ def analyse(  # noqa: PLR0913  (the one verb: each setting is a concept of its o
     """
     started = time.perf_counter()
     protocol = protocol or Protocol()
+    if structure not in (None, "simple", "full"):
+        raise UsageError(f"structure {structure!r}: must be one of simple, full")
     with prepare(
         source,
         protocol,
@@ -139,13 +146,18 @@ def analyse(  # noqa: PLR0913  (the one verb: each setting is a concept of its o
         threads=threads,
         memory=memory,
     ) as job:
-        survey = _survey(job, protocol, progress or (lambda _: None))
+        scales = None
+        if structure is not None or protocol.distance == "relative":
+            scales = tensor_scales(job.checkpoint, job.network, protocol, threads=job.plan.threads)
+        factors = relative_factors(scales or {}, protocol)
+        survey = _survey(job, protocol, progress or (lambda _: None), factors)
         network = survey.totals.network()
         if not network.edges:
             raise BadInputError(
                 f"{job.checkpoint.source}: every weight is zero or was dropped, so the network has "
                 "no edges; is this checkpoint complete?"
             )
+        simpler = structure and measure_structure(job, protocol, structure, factors=factors)
         seconds = time.perf_counter() - started
         return Analysis(
             protocol=protocol.to_dict(),
@@ -161,8 +173,9 @@ def analyse(  # noqa: PLR0913  (the one verb: each setting is a concept of its o
             warnings=(*job.checkpoint.warnings, *job.network.warnings),
             fractal_dimensions=survey.dimensions if fractal_dimensions else {},
             tensor_rms=None
-            if survey.scales is None
-            else {tensor: scale.rms for tensor, scale in survey.scales.items()},
+            if scales is None
+            else {tensor: scale.rms for tensor, scale in scales.items()},
+            structure=simpler,
         )
 
 
@@ -173,10 +186,14 @@ class _Survey(NamedTuple):
     layers: tuple[Group, ...]
     dimensions: dict[str, Float64]
     digests: dict[str, str]
-    scales: dict[str, TensorScale] | None
 
 
-def _survey(job: Prepared, protocol: Protocol, progress: Callable[[Progress], None]) -> _Survey:
+def _survey(
+    job: Prepared,
+    protocol: Protocol,
+    progress: Callable[[Progress], None],
+    factors: Mapping[str, float],
+) -> _Survey:
     """Count and sum unit after unit on threads, add up and fit layer after layer here, in order.
 
     A tensor is hashed, and its pages are let go, as soon as its layer is done.
@@ -196,10 +213,6 @@ def _survey(job: Prepared, protocol: Protocol, progress: Callable[[Progress], No
             progress(Progress(done, work.weight_bytes, None))
             yield sums
 
-    scales = None
-    if protocol.distance == "relative":
-        scales = tensor_scales(checkpoint, network, protocol, threads=work.threads)
-    factors = relative_factors(scales or {}, protocol)
     totals = Totals(protocol)
     layers: list[Group] = []
     dimensions: dict[str, Float64] = {}
@@ -225,6 +238,6 @@ def _survey(job: Prepared, protocol: Protocol, progress: Callable[[Progress], No
         others = [t for t in checkpoint.tensors if t not in hashes]
         hashes |= {t: executor.submit(digest, t) for t in others}
         digests = {tensor: found.result() for tensor, found in hashes.items()}
-        return _Survey(totals, tuple(layers), dimensions, digests, scales)
+        return _Survey(totals, tuple(layers), dimensions, digests)
     finally:
         executor.shutdown(cancel_futures=True)

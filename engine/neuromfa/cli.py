@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 
 _ROOMS: dict[str, str] = {
+    "compare": "neuromfa.emergence.command",
     "scores": "neuromfa.scores.command",
     "suite": "neuromfa.suites.command",
     "report": "neuromfa.reports.command",
@@ -78,6 +79,9 @@ def main() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the whole record as JSON.")
 @click.option("--output", type=click.Path(path_type=Path), help="Directory for JSON and Parquet.")
 @click.option("--fractal-dimensions", is_flag=True, help="Keep those of single neurons.")
+@click.option(
+    "--structure", type=click.Choice(["simple", "full"]), help="Simpler measures as well."
+)
 @click.option("--plot", type=click.Path(path_type=Path), help="Figure: PNG, PDF or SVG.")
 @click.option("--quiet", is_flag=True, help="No progress, no table.")
 def analyse(

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from neuromfa.emergence.controls import Controls
-from neuromfa.errors import BadInputError, UsageError
+from neuromfa.emergence.record import Emergence, EmergenceGroup
+from neuromfa.errors import UsageError
 from neuromfa.jackknife import jackknife_stderr
-from neuromfa.results import Analysis, Group, plain
+from neuromfa.results import Analysis, Group
 
-SCHEMA_VERSION = "1.0"
+__all__ = ["Emergence", "EmergenceGroup", "degree_of_emergence", "measure_emergence"]
+
 KINDS = ("network", "blocks", "roles")
 
 
@@ -43,102 +43,6 @@ def degree_of_emergence(
     if _why_undefined(width, alpha_0, baseline_width, baseline_alpha_0):
         return math.nan
     return width / baseline_width * math.log(baseline_alpha_0 / alpha_0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EmergenceGroup:
-    """The course of one group.
-
-    Attributes
-    ----------
-    kind : {"network", "blocks", "roles"}
-        What it is.
-    name : str
-        Its name.
-    points : tuple of mapping
-        One for each checkpoint: ``label``, ``E``, ``E_stderr``, ``undefined`` and
-        ``stderr_undefined`` (reasons), ``alpha_0``, ``width`` and their ``_stderr``, ``controls``
-        (``scale``, ``shape``, ``scale_free``), ``nulls`` (``shuffled``, ``gaussian``).
-    """
-
-    kind: str
-    name: str
-    points: tuple[Mapping[str, Any], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Emergence:
-    """Degree of emergence of a network, its blocks and roles, over checkpoints.
-
-    Attributes
-    ----------
-    baseline : str
-        Label of the checkpoint from which emergence is counted.
-    protocol : mapping
-        Of all the analyses.
-    labels, content_hashes : tuple of str
-        The checkpoints, in the order given.
-    groups : tuple of EmergenceGroup
-        First the network.
-
-    References
-    ----------
-    Definitions, section 6.
-    """
-
-    baseline: str
-    protocol: Mapping[str, Any]
-    labels: tuple[str, ...]
-    content_hashes: tuple[str | None, ...]
-    groups: tuple[EmergenceGroup, ...]
-
-    @property
-    def network(self) -> EmergenceGroup:
-        """The course of the whole network."""
-        return self.groups[0]
-
-    def group(self, kind: str, name: str) -> EmergenceGroup | None:
-        """One of the groups; None if there is none of that name."""
-        return next((g for g in self.groups if (g.kind, g.name) == (kind, name)), None)
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready values; None for what is undefined."""
-        groups = [{"kind": g.kind, "name": g.name, "points": plain(g.points)} for g in self.groups]
-        return {
-            "schema_version": SCHEMA_VERSION,
-            **{f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name != "groups"},
-            "groups": groups,
-        }
-
-    def to_json(self) -> str:
-        """`to_dict` as JSON text."""
-        return json.dumps(self.to_dict(), allow_nan=False, indent=1) + "\n"
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Self:
-        """Inverse of `to_dict`.
-
-        Raises
-        ------
-        BadInputError
-            If the record was written under another major version of the schema.
-        """
-        version = str(record.get("schema_version"))
-        if version.partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
-            raise BadInputError(
-                f"record of emergence: schema version {version}, this version reads "
-                f"{SCHEMA_VERSION}"
-            )
-        return cls(
-            baseline=record["baseline"],
-            protocol=record["protocol"],
-            labels=tuple(record["labels"]),
-            content_hashes=tuple(record["content_hashes"]),
-            groups=tuple(
-                EmergenceGroup(kind=g["kind"], name=g["name"], points=tuple(g["points"]))
-                for g in record["groups"]
-            ),
-        )
 
 
 def measure_emergence(
@@ -232,7 +136,7 @@ def _groups(analysis: Analysis) -> dict[tuple[str, str], Group]:
 def _check_controls(controls: Controls, label: str, own: Analysis, start: Analysis) -> None:
     if dict(controls.protocol) != dict(own.protocol):
         raise UsageError(f"emergence: controls of {label} were measured under another protocol")
-    wanted = (own.provenance["content_hash"], start.provenance["content_hash"])
+    wanted = tuple(a.provenance.get("content_hash") for a in (own, start))
     if (controls.content_hash, controls.baseline_content_hash) != wanted:
         raise UsageError(
             f"emergence: the controls given for {label} belong to {controls.source} with the "
@@ -267,12 +171,12 @@ def _point(group: Group | None, start: Group, controls: Mapping[str, Any] | None
         }
     errors = group.jackknife or {}
     value = degree_of_emergence(group.width, group.alpha_0, start.width, start.alpha_0)
-    stderr, reason = _stderr(group, start)
+    stderr, why_not = _stderr(group, start)
     return {
         "E": value,
         "E_stderr": stderr,
         "undefined": _why_undefined(group.width, group.alpha_0, start.width, start.alpha_0),
-        "stderr_undefined": reason,
+        "stderr_undefined": why_not,
         "alpha_0": group.alpha_0,
         "alpha_0_stderr": errors.get("alpha_0_stderr", math.nan),
         "width": group.width,
