@@ -297,6 +297,7 @@ SCORES = st.lists(
         stderr=st.none() | st.floats(0, 1),
         higher_is_better=st.booleans(),
     ),
+    min_size=1,
     max_size=8,
     unique_by=lambda s: (s.model, s.step, s.series),
 )
