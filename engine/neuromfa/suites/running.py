@@ -190,6 +190,8 @@ def _work(
     memory: int,
     progress: Callable[[SuiteProgress], None] | None,
 ) -> Work:
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads {threads}: must be at least 1")
     show = progress or (lambda _: None)
     return Work(suite, directory, journal, threads=threads, memory=memory, progress=show)
 

@@ -154,9 +154,8 @@ def read_suite(directory: str | os.PathLike[str]) -> SuiteResults:
     folder = Path(directory)
     path = folder / "suite.json"
     if not path.exists():
-        hint = "finish it with neuromfa suite run" if any(folder.glob("log*.jsonl")) else ""
         raise BadInputError(
-            f"{folder}: holds no finished suite; {hint or 'is this the directory?'}"
+            f"{folder}: holds no finished suite; give the output of neuromfa suite run, or finish it"
         )
     record = _read(path, dict)
     version = str(record.get("schema_version"))
