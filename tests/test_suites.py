@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 
+import jsonschema
 import numpy as np
 import pytest
 
@@ -16,7 +17,6 @@ from tiny_training import results_of, weights, write_checkpoint, write_suite, wr
 
 STEPS = (0, 8, 64)
 SETTINGS = """
-structure = false
 [protocol]
 q = "-2:2:1"
 [controls]
@@ -71,6 +71,7 @@ def test_results_are_those_of_single_analyses(training, tmp_path):
         kept = found.analysis(entry)
         for (kind, mine), (other, its) in zip(alone.groups(), kept.groups(), strict=True):
             assert (kind, mine.to_dict()) == (other, its.to_dict())
+        jsonschema.validate(kept.to_dict(), neuromfa.schema())
         assert kept.source == entry.source == f"tiny/{entry.revision}"
         assert not {"seconds", "finished", "threads"} & kept.provenance.keys()
         assert alone.provenance["content_hash"] == entry.content_hash
@@ -354,6 +355,7 @@ def test_the_reference_protocol(tmp_path):
     found = neuromfa.run_suite(write_suite(tmp_path, settings))
     assert found.record["protocol_kind"] == "reference"
     first, *_, last = (found.analysis(entry) for entry in found.entries)
+    jsonschema.validate(last.to_dict(), neuromfa.schema("reference"))
     protocol = neuromfa.ReferenceProtocol(sample_size=12, samples=3)
     alone = neuromfa.analyse_reference(tmp_path / "tiny" / "step64", protocol)
     assert [s.to_dict() for s in last.samples] == [s.to_dict() for s in alone.samples]

@@ -93,11 +93,10 @@ def _analyse_exact(
     progress: Callable[[Progress], None],
 ) -> Analysis:
     assert isinstance(suite.protocol, Protocol)
-    structure = {"structure": suite.structure} if suite.structure else {}  # TODO
     return analyse(
         checkpoint,
         suite.protocol,
-        **structure,
+        structure=suite.structure,
         progress=progress,
         **opening_of(suite),
         **resources,

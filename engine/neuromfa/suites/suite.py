@@ -14,6 +14,7 @@ from neuromfa.hub import cache_directory, parse_hub_name
 from neuromfa.protocol import Protocol
 from neuromfa.reference.settings import ReferenceProtocol
 from neuromfa.revisions import parse_revision
+from neuromfa.structure import Measures
 from neuromfa.suites.entries import Entry
 from neuromfa.tensors import natural_key
 
@@ -97,7 +98,7 @@ class Suite:
     controls: Mapping[str, Any] | None = field(
         default_factory=lambda: {"seed": 0, "replicates": 10}
     )
-    structure: str | None = "simple"
+    structure: Measures | None = "simple"
     scores: tuple[Mapping[str, Any], ...] = ()
     opening: Mapping[str, Any] = field(default_factory=dict)
     output: Path | None = None

@@ -12,6 +12,7 @@ from neuromfa.errors import BadInputError, UsageError
 from neuromfa.options import moments
 from neuromfa.protocol import Protocol
 from neuromfa.reference.settings import ReferenceProtocol
+from neuromfa.structure import Measures
 from neuromfa.suites.suite import CONTROLS, Named, Suite, SuiteModel
 
 Kinds = tuple[type, ...]
@@ -190,13 +191,13 @@ def _controls(record: Mapping[str, Any], *, exact: bool) -> Mapping[str, Any] | 
     return {**CONTROLS, **table}
 
 
-def _structure(record: Mapping[str, Any], *, exact: bool) -> str | None:
+def _structure(record: Mapping[str, Any], *, exact: bool) -> Measures | None:
     given = record.get("structure", "simple" if exact else False)
     if given not in ("simple", "full", False):
         raise UsageError(f"structure {given!r}: must be simple, full or false")
     if given and not exact:
         raise UsageError(f"structure {given}: the reference protocol has none; take the line out")
-    return str(given) if given else None
+    return given or None
 
 
 def _protocol(table: dict[str, Any]) -> Protocol | ReferenceProtocol:

@@ -155,7 +155,7 @@ def read_suite(directory: str | os.PathLike[str]) -> SuiteResults:
     path = folder / "suite.json"
     if not path.exists():
         raise BadInputError(
-            f"{folder}: holds no finished suite; give the output of neuromfa suite run, or finish it"
+            f"{folder}: holds no finished suite; give the output of a whole neuromfa suite run"
         )
     record = _read(path, dict)
     version = str(record.get("schema_version"))
