@@ -304,8 +304,9 @@ def test_most_plain_transformers_can_be_sampled():
                     n_outputs = part.map.rows if part.map.neuron_axis else part.map.cols
                     assert sorted(part.outputs(t).tolist()) == list(range(n_outputs)), key
     assert known["gpt_neox"] == ["t, t + A, t + 2A (as published)"]
-    assert known["falcon_new"] == ["3 queries, key and value, for each key head"]
-    assert known["falcon_7b"] == ["6 queries, key and value, for each key head"]
+    assert known["bloom"] == known["falcon_rw"] == ["query, key, value by head"]
+    assert known["falcon_new"] == ["3 queries, key, value by group"]
+    assert known["falcon_7b"] == ["6 queries, key, value by group"]
     shared = "t of its key head, shared by 3 heads"
     assert known["llama"] == known["qwen3"] == known["gemma2"] == [shared, "t", shared]
     assert len(known) > 70
