@@ -52,7 +52,8 @@ def map_norms(checkpoint: Checkpoint, part: Map, protocol: Protocol) -> dict[str
         if total == 0 or not math.isfinite(total):
             norm = 0.0 if total == 0 else None
             return {"frobenius_norm": norm, "spectral_norm": norm, "stable_rank": None}
-        largest = _largest_eigenvalue(blocks, part.cols, rank=min(part.rows, part.cols))
+        steps = min(part.rows + 1, part.cols)  # the start also lies in what W takes to zero
+        largest = _largest_eigenvalue(blocks, part.cols, steps=steps)
     return {
         "frobenius_norm": math.sqrt(total),
         "spectral_norm": math.sqrt(largest),
@@ -60,7 +61,7 @@ def map_norms(checkpoint: Checkpoint, part: Map, protocol: Protocol) -> dict[str
     }
 
 
-def _largest_eigenvalue(blocks: Callable[[], Iterator[Float64]], cols: int, *, rank: int) -> float:
+def _largest_eigenvalue(blocks: Callable[[], Iterator[Float64]], cols: int, *, steps: int) -> float:
     """Largest eigenvalue of W'W by Lanczos steps with full orthogonalisation.
 
     Products are einsum's, whose order of summation is fixed, not those of a threaded library.
@@ -82,7 +83,7 @@ def _largest_eigenvalue(blocks: Callable[[], Iterator[Float64]], cols: int, *, r
         tridiagonal = np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1)
         values, vectors = np.linalg.eigh(tridiagonal)
         largest = float(values[-1])
-        if residual * abs(vectors[-1, -1]) <= TOLERANCE * largest or len(basis) >= rank:
+        if residual * abs(vectors[-1, -1]) <= TOLERANCE * largest or len(basis) >= steps:
             return largest
         beside.append(residual)
         vector = image / residual
