@@ -1,14 +1,16 @@
 """Simpler structural measures against the oracle, and that they cost nothing unasked."""
 
+import json
 import math
 
+import jsonschema
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from safetensors.numpy import save_file
 
 import naive
-from neuromfa import Protocol, UsageError, analyse
+from neuromfa import Analysis, Protocol, UsageError, analyse, schema
 from neuromfa.checkpoint import open_checkpoint
 from neuromfa.layers import Map
 from neuromfa.spectral_norm import map_norms
@@ -147,6 +149,13 @@ def test_weights_that_are_not_finite_are_left_out():
     structure, groups = measures({"a": matrix}, Protocol(nonfinite="drop"), full=True)
     assert groups["network", "network"]["strength_mean"] == pytest.approx(0.1 * 99 / 5)
     assert structure["maps"][0]["frobenius_norm"] == pytest.approx(0.1 * math.sqrt(99))
+
+
+def test_record_has_its_schema_and_survives_it():
+    analysis = analyse(model(0), Protocol(distance="relative"), structure="full")
+    jsonschema.validate(analysis.to_dict(), schema())
+    record = json.loads(analysis.to_json())
+    assert Analysis.from_dict(record).to_json() == analysis.to_json()
 
 
 def test_only_when_asked():

@@ -116,7 +116,9 @@ class Analysis:
                 f"analysis record: schema version {version}, this version reads {SCHEMA_VERSION}"
             )
         plain = {k: record[k] for k in ("source", "architecture", "coverage")}
-        plain["protocol"] = LATER_SETTINGS | record["protocol"]
+        plain["protocol"] = record["protocol"] | {
+            name: value for name, value in LATER_SETTINGS.items() if name not in record["protocol"]
+        }
         groups: dict[str, Any] = {kind: tuple(map(Group.from_dict, record[kind])) for kind in KINDS}
         return cls(
             **plain,
