@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from neuromfa.reports.figure import Item, Missing, Section, Table, TableBlock
+from neuromfa.reports.figure import Item, Note, Section, Table, TableBlock
 from neuromfa.reports.material import Material, Point, Series
 
 MOST_TENSORS = 60
@@ -46,6 +46,7 @@ def provenance(material: Material) -> Section:
                     columns=["setting", "value"],
                     rows=[(name, _plain(value)) for name, value in sorted(protocol.items())],
                 ),
+                wide=False,
             ),
             TableBlock(
                 name="versions",
@@ -59,6 +60,7 @@ def provenance(material: Material) -> Section:
                         ("machine", record.get("machine")),
                     ],
                 ),
+                wide=False,
             ),
             _hashes(material),
         ],
@@ -75,7 +77,7 @@ def _entries(material: Material) -> Item:
     left = [entry for entry in material.entries if entry["state"] != "done"]
     title = "Checkpoints without a result of their own"
     if not left:
-        return Missing(title=title, reason="every checkpoint of the suite was analysed")
+        return Note(title=title, text="none; every checkpoint of the suite was analysed")
     return TableBlock(
         name="checkpoints",
         title=title,
@@ -132,7 +134,7 @@ def _excluded(series: Series) -> Item:
     rows += [(f"unknown: {name}", 1) for name in tensors["unknown"][:MOST_TENSORS]]
     more = len(tensors["unknown"]) - MOST_TENSORS
     if not rows:
-        return Missing(title=title, reason="every tensor was analysed")
+        return Note(title=title, text="none; every tensor was analysed")
     return TableBlock(
         name=f"excluded-{series.stem}",
         title=title,
@@ -142,6 +144,7 @@ def _excluded(series: Series) -> Item:
             rows=rows,
             note=f"{more:,} more unknown tensors are in the record." if more > 0 else None,
         ),
+        wide=False,
     )
 
 
@@ -151,7 +154,7 @@ def _warnings(material: Material) -> Item:
         for warning in point.analysis.warnings:
             said.setdefault(warning, []).append(_name(material, series, point))
     if not said:
-        return Missing(title="Warnings", reason="there are none")
+        return Note(title="Warnings", text="none")
     return TableBlock(
         name="warnings",
         title="Warnings",

@@ -12,6 +12,8 @@ from neuromfa.reports.figure import Figure, Item, Missing, Section, Table, file_
 from neuromfa.reports.material import Material, Point, Record, Series, finite
 
 MOST_TASKS = 8
+BARS = "Bars: the standard error that the file gives."
+NO_BARS = "The files give no standard errors."
 NONE = "the suite names no score files"
 
 Course = Mapping[str, list[tuple[Point, float, float | None]]]
@@ -43,6 +45,8 @@ def courses(material: Material, series: Series) -> dict[str, Course]:
 def beside(material: Material, series: Series) -> list[Item]:
     """The scores that stand beside emergence: those of the metric that most tasks have."""
     found = courses(material, series)
+    if not material.association:
+        return []  # which the chapter on scores says
     if not found:
         return [Missing(title=series.titled("Scores over training"), reason=_why(material))]
     metric = next(iter(found))
@@ -55,7 +59,8 @@ def section(material: Material) -> Section:
     for series in material.series:
         found = courses(material, series)
         items += [_over_training(series, m, found[m]) for m in list(found)[1:]]
-        items += [_against(series, metric, found[metric]) for metric in found]
+        alone = len(found) == 1
+        items += [_against(series, metric, found[metric], wide=alone) for metric in found]
     items += associations(material)
     return Section(
         name="scores",
@@ -92,19 +97,20 @@ def _over_training(series: Series, metric: str, tasks: Course) -> Figure:
         for task in names
         for point, value, error in tasks[task]
     ]
+    known = any(row["error"] is not None for row in rows)
     ends = (f"{task} {shown(tasks[task][0][1])} to {shown(tasks[task][-1][1])}" for task in names)
     return several(
         rows,
         [series],
         name=f"scores-{file_stem(metric)}-{series.stem}",
         titles=(series.titled(f"Scores over training: {metric}"), metric),
-        caption=f"Bars: the standard error that the file gives. {_more(tasks, names)}",
+        caption=f"{BARS if known else NO_BARS} {_more(tasks, names)}",
         summary=f"From first to last: {', '.join(ends)}.",
         names=names,
     )
 
 
-def _against(series: Series, metric: str, tasks: Course) -> Item:
+def _against(series: Series, metric: str, tasks: Course, *, wide: bool) -> Item:
     """Emergence against scores, checkpoint by checkpoint."""
     title = series.titled(f"Emergence against scores: {metric}")
     emerged, names = series.emerged(), _chosen(tasks)
@@ -124,6 +130,7 @@ def _against(series: Series, metric: str, tasks: Course) -> Item:
             "Each point is a checkpoint; a line joins them in the order of training. Both move "
             f"with the step, so likeness alone says little: see the table. {_more(tasks, names)}"
         ),
+        wide=wide,
         summary=f"{len(rows)} points of {len({row['series'] for row in rows})} tasks.",
         spec=chart.chart(
             rows,

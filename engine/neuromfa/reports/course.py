@@ -10,11 +10,16 @@ from neuromfa.reports.figure import Figure, Table
 from neuromfa.reports.material import Point, Series, finite
 
 
+FEW_TICKS = 200
+"""Last step below which the axis has ticks between the powers of ten."""
+
+
 def along(series: Sequence[Series]) -> chart.Spec:
     """The axis of training: steps on a logarithmic scale that has room for step 0, or places."""
     if all(one.by_step for one in series):
         top = max((point.at for one in series for point in one.points), default=1.0)
-        ticks = [0] + [10**k for k in range(len(str(int(max(top, 1)))))]
+        between = (1, 2, 5) if top < FEW_TICKS else (1,)
+        ticks = [0] + [m * 10**k for k in range(len(str(int(max(top, 1))))) for m in between]
         axis = {"values": ticks, "labelExpr": "format(datum.value, '~s')", "grid": False}
         scale = {"type": "symlog", "constant": 1, "nice": False}
         title = "training step, logarithmic"
@@ -64,6 +69,7 @@ def several(
     caption: str,
     summary: str,
     names: Sequence[str],
+    wide: bool = False,
     **parts: Any,
 ) -> Figure:
     """Lines over training with their errors: rows of `at` that say their ``series``.
@@ -80,6 +86,8 @@ def several(
         Of the figure and of its vertical axis.
     names : sequence of str
         The lines, in order.
+    wide : bool
+        As in `Figure`.
     **parts
         More of the specification, ``height`` for example.
     """
@@ -102,6 +110,7 @@ def several(
         title=titles[0],
         caption=caption,
         summary=summary,
+        wide=wide,
         spec=chart.chart(rows, [bars, drawn] if known else [drawn], **parts),
         table=Table(
             columns=["series", "checkpoint", "value", "standard error"],

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
 from neuromfa.reports import chart
 from neuromfa.reports.course import along, at, several
 from neuromfa.reports.figure import Figure, Missing, Table, shown, with_error
-from neuromfa.reports.material import Material, Record, Series, errors_of, finite
+from neuromfa.reports.material import Material, Point, Record, Series, errors_of, finite
 
 CONTROLS = {
     "E": "as measured",
@@ -69,7 +71,7 @@ def degree(series: Series) -> Figure | Missing:
             f"The band is {series.error} to either side. "
             + (CONTROL_WORDS if len(used) > 1 else "No controls were computed.")
         ),
-        summary=_told(series, emerged),
+        summary=_seen(series, emerged),
         spec=spec,
         table=Table(
             columns=["checkpoint", "step", "E", "standard error", "scale", "shape", "scale-free"],
@@ -80,29 +82,51 @@ def degree(series: Series) -> Figure | Missing:
     )
 
 
+def _seen(series: Series, emerged: dict[str, Record]) -> str:
+    """The last point of every line, and the highest of E."""
+    known = _known(series, emerged)
+    if not known:
+        return "E is undefined at every checkpoint."
+    last = emerged[known[-1].label]
+    controls = last.get("controls") or {}
+    values = [
+        f"{name.replace('_', '-')} {shown(_of(controls, name))}"
+        for name in list(CONTROLS)[1:]
+        if _of(controls, name) is not None
+    ]
+    highest = max(known, key=lambda point: emerged[point.label]["E"])
+    peak = f" E is largest at {highest.label}: {shown(emerged[highest.label]['E'])}."
+    end = ", ".join([f"E {with_error(last['E'], last.get('E_stderr'))}", *values])
+    return f"At {known[-1].label}: {end}.{peak if highest is not known[-1] else ''}"
+
+
+def _known(series: Series, emerged: dict[str, Record]) -> list[Point]:
+    return [p for p in series.points if finite(emerged.get(p.label, {}).get("E")) is not None]
+
+
 def _told(series: Series, emerged: dict[str, Record]) -> str:
-    """The end of the course of E in one or two sentences."""
-    known = [p for p in series.points if finite(emerged.get(p.label, {}).get("E")) is not None]
+    """How far E comes, and how far the controls do."""
+    known = _known(series, emerged)
     if not known:
         return f"E of {series.model} is undefined at every checkpoint."
     last = emerged[known[-1].label]
-    highest = max(known, key=lambda p: emerged[p.label]["E"])
-    text = (
-        f"E of {series.model} is {with_error(last['E'], last.get('E_stderr'))} at {known[-1].label}"
-    )
-    if highest is not known[-1]:
-        text += f", after a peak of {shown(emerged[highest.label]['E'])} at {highest.label}"
+    baseline = (series.emergence or {}).get("baseline")
+    value = with_error(last["E"], last.get("E_stderr"))
+    text = f"Of {series.model}, E against {baseline} is {value} at {known[-1].label}."
     controls = last.get("controls") or {}
     told = [
-        f"{words} {shown(_of(controls, name))}"
+        f"{words} {shown(reached)} ({reached / last['E']:.0%} of it)"
         for name, words in (
-            ("scale", "rescaled baseline weights alone reach"),
-            ("shape", "shuffled weights"),
-            ("scale_free", "and with the growth of the weights undone E is"),
+            ("scale", "Weights of the baseline with nothing but the new scale reach"),
+            ("shape", "the new weights, shuffled,"),
         )
-        if _of(controls, name) is not None
+        if (reached := _of(controls, name)) is not None and last["E"] > 0
     ]
-    return f"{text}; {', '.join(told)}." if told else f"{text}. No controls were computed."
+    if told:
+        text += f" {'; '.join(told)}."
+    if (undone := _of(controls, "scale_free")) is not None:
+        text += f" With the growth of the weights undone, E is {shown(undone)}."
+    return text if controls else f"{text} No controls were computed."
 
 
 def told(series: Series) -> str:
@@ -118,6 +142,36 @@ def told(series: Series) -> str:
         f"{with_error(network.alpha_0, errors.get('alpha_0_stderr'))} and width "
         f"{with_error(network.width, errors.get('width_stderr'))}; "
         f"its worst fit has r² = {shown(network.r2_min)}."
+    )
+
+
+def nulls(series: Series) -> Figure | Missing:
+    """How far alpha_0 and width lie from those of null models, in their standard deviations."""
+    title = series.titled("Distance from null models")
+    emerged, rows = series.emerged(), []
+    for null, which in itertools.product(("shuffled", "gaussian"), ("alpha_0", "width")):
+        for point in series.points:
+            found = (emerged.get(point.label, {}).get("nulls") or {}).get(null) or {}
+            z = (found.get(which) or {}).get("z")
+            rows.append(at(point, z) | {"series": f"{which}, {null}"})
+    known = [row for row in rows if row["value"] is not None]
+    if not known:
+        return Missing(title=title, reason="no null models were computed")
+    names = list(dict.fromkeys(row["series"] for row in known))
+    last = {row["series"]: row["value"] for row in known}
+    return several(
+        rows,
+        [series],
+        name=f"nulls-{series.stem}",
+        titles=(title, "z"),
+        caption=(
+            "Shuffled: each tensor's values in another order. Gaussian: independent draws with "
+            "each tensor's mean and standard deviation. z is the distance from the mean of the "
+            "draws: near zero, the network is like any other of its values."
+        ),
+        wide=True,
+        summary="Last: " + ", ".join(f"{name} {shown(z)}" for name, z in last.items()) + ".",
+        names=names,
     )
 
 
@@ -145,6 +199,7 @@ def degrees(material: Material) -> Figure | Missing:
         + "; ".join(f"{s.model} {end}" for s, end in zip(with_e, ends, strict=True))
         + ".",
         names=[series.model for series in with_e],
+        wide=True,
         height=340,
     )
 

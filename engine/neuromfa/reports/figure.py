@@ -11,7 +11,7 @@ from typing import Any
 from neuromfa.reports.chart import Spec
 
 NOTHING = "–"
-MOST_ROWS = 400
+LONG = 45
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,15 @@ class Table:
     def numeric(self, column: int) -> bool:
         """Whether a column holds numbers (or nothing), so that it is set to the right."""
         cells = [row[column] for row in self.rows if row[column] is not None]
-        return bool(cells) and all(isinstance(cell, int | float) for cell in cells)
+        return bool(cells) and all(
+            isinstance(cell, int | float) or str(cell).endswith("%") for cell in cells
+        )
+
+    @property
+    def kinds(self) -> list[str]:
+        """The class of each column in the page: numbers, long text, or short text."""
+        long = [any(len(str(r[k])) > LONG for r in self.rows) for k in range(len(self.columns))]
+        return ["n" if self.numeric(k) else "l" if long[k] else "t" for k in range(len(long))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +79,13 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class TableBlock:
-    """A table that stands for itself."""
+    """A table that stands for itself, over the whole width or half of it."""
 
     name: str
     title: str
     caption: str
     table: Table
+    wide: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +96,15 @@ class Missing:
     reason: str
 
 
-Item = Figure | TableBlock | Missing
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """Something that takes one line to say."""
+
+    title: str
+    text: str
+
+
+Item = Figure | TableBlock | Missing | Note
 
 
 @dataclass(frozen=True, kw_only=True)

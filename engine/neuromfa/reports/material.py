@@ -71,8 +71,8 @@ class Series:
         Why there is none.
     alone : bool
         Whether it is the report's only model, so that titles need not name it.
-    error : str
-        What its errors are.
+    sampled : bool
+        Whether its networks are means over samples.
     """
 
     model: str
@@ -81,12 +81,19 @@ class Series:
     emergence: Record | None = None
     no_emergence: str = "it was not computed"
     alone: bool = True
-    error: str = "one jackknife standard error"
+    sampled: bool = False
 
     @cached_property
     def stem(self) -> str:
         """The model's part of a file name."""
         return file_stem(self.model)
+
+    @property
+    def error(self) -> str:
+        """What its errors are."""
+        if self.sampled:
+            return "one standard deviation over the samples"
+        return "one jackknife standard error"
 
     def titled(self, text: str) -> str:
         """A title, with the model's name where there are several."""
@@ -227,7 +234,7 @@ def _series(results: SuiteResults, model: str) -> Series:
         else record,
         no_emergence=undefined or "",
         alone=len(results.models) == 1,
-        **({"error": "one standard deviation over the samples"} if sampled else {}),
+        sampled=sampled,
     )
 
 

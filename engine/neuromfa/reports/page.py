@@ -16,7 +16,7 @@ from neuromfa.errors import ResourceError
 from neuromfa.provenance import versions
 from neuromfa.reports import chart
 from neuromfa.reports.degrees import told
-from neuromfa.reports.figure import Figure, Missing, Section, shown
+from neuromfa.reports.figure import Figure, Missing, Note, Section, shown
 from neuromfa.reports.material import Material
 from neuromfa.storage import write_text
 
@@ -91,6 +91,7 @@ def render(material: Material, sections: Sequence[Section]) -> str:
     environment.tests |= {
         "figure": lambda item: isinstance(item, Figure),
         "missing": lambda item: isinstance(item, Missing),
+        "note": lambda item: isinstance(item, Note),
     }
     colours = {mode: chart.palette(mode) for mode in ("light", "dark")}
     css = environment.get_template("page.css").render(

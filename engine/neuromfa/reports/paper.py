@@ -12,9 +12,11 @@ from neuromfa.reports.figure import Figure, Item, Missing, Section, Table, shown
 from neuromfa.reports.material import Material, Point, Series, finite
 
 MOST_STEPS = 4
-SIZE = 330
+SIZE = 326
 RINGS = 4
 FEWEST_AXES = 3
+NEARLY = 0.02
+"""Share of the rim below which a negative E is drawn at the centre, as zero."""
 
 
 def section(material: Material) -> Section:
@@ -72,12 +74,13 @@ def _radar(
     if not known:
         return Missing(title=title, reason="no step has E on every axis")
     low, high = min(0.0, *known), max(0.0, *known)
+    low = 0.0 if -low < high * NEARLY else low
     unit = (high - low) or 1.0
     axes = list(found)
 
     def place(axis: int, value: float) -> dict[str, float]:
         angle = 2 * math.pi * axis / len(axes)
-        radius = (value - low) / unit
+        radius = max(0.0, value - low) / unit
         return {"x": radius * math.sin(angle), "y": radius * math.cos(angle)}
 
     around = [*range(len(axes)), 0]
@@ -93,9 +96,11 @@ def _radar(
         for n, level in enumerate(levels)
         for m, k in enumerate(around)
     ]
-    marks = [{"label": shown(round(level, 3))[:6], **place(0, level)} for level in levels[1:]]
+    marks = [
+        {"label": f"{level:.2g}".replace("-", "−"), **place(0, level)} for level in levels[1:-1]
+    ]
     names = [
-        {"label": axis, **{c: 1.14 * v for c, v in place(k, high).items()}}
+        {"label": axis, **{c: 1.13 * v for c, v in place(k, high).items()}}
         for k, axis in enumerate(axes)
     ]
     return Figure(
@@ -125,8 +130,8 @@ def _drawn(
     steps: Sequence[str],
 ) -> chart.Spec:
     x, y = (
-        {"field": c, "type": "quantitative", "axis": None, "scale": {"domain": [-1.3, 1.3]}}
-        for c in ("x", "y")
+        {"field": c, "type": "quantitative", "axis": None, "scale": {"domain": [-most, most]}}
+        for c, most in (("x", 1.9), ("y", 1.3))
     )
     text = {"x": x, "y": y, "text": {"field": "label"}}
     seen = chart.tooltip(axis="", series="step", E="E")
@@ -146,12 +151,29 @@ def _drawn(
                          "fontSize": 10.5},
                 "encoding": text,
             },
-            {"data": {"values": chart.rows(names)}, "mark": "text", "encoding": text},
+            *(
+                {
+                    "data": {"values": chart.rows(of_side)},
+                    "mark": {"type": "text", "align": side},
+                    "encoding": text,
+                }
+                for side, of_side in _sides(names).items()
+                if of_side
+            ),
         ],
-        width=SIZE - 30,
-        height=SIZE - 30,
+        width=SIZE,
+        height=SIZE * 1.3 / 1.9,
         autosize="pad",
     )  # fmt: skip
+
+
+def _sides(names: Sequence[chart.Row]) -> dict[str, list[chart.Row]]:
+    """Names by the side of the radar that they stand on, which decides how they are aligned."""
+    return {
+        "right": [name for name in names if name["x"] < -NEARLY],
+        "center": [name for name in names if abs(name["x"]) <= NEARLY],
+        "left": [name for name in names if name["x"] > NEARLY],
+    }
 
 
 def size(material: Material) -> Item:

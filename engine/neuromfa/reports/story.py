@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from neuromfa.reports import account, benchmarks, neurons, paper, structure, training
-from neuromfa.reports.degrees import degree, degrees, told
+from neuromfa.reports.degrees import degree, degrees, nulls, told
 from neuromfa.reports.figure import Figure, Item, Missing, Section
 from neuromfa.reports.material import Material, Series
 
@@ -56,11 +57,7 @@ def _course(material: Material) -> list[Section]:
             findings=[] if not several else [told(series) for series in material.series],
             items=[
                 *([degrees(material)] if several else []),
-                *(
-                    item
-                    for series in material.series
-                    for item in (degree(series), *benchmarks.beside(material, series))
-                ),
+                *(item for series in material.series for item in _emergence(material, series)),
             ],
         ),
         Section(
@@ -79,6 +76,14 @@ def _course(material: Material) -> list[Section]:
     ]
 
 
+def _emergence(material: Material, series: Series) -> list[Item]:
+    """E with its controls; scores beside it, where there are any; and null models."""
+    emergence, scores = degree(series), benchmarks.beside(material, series)
+    if isinstance(emergence, Figure) and any(isinstance(item, Figure) for item in scores):
+        emergence = replace(emergence, wide=False)
+    return [emergence, *scores, nulls(series)]
+
+
 def _parts(series: Series) -> Section:
     """Blocks, roles and neurons."""
     items: list[Item] = []
@@ -87,6 +92,7 @@ def _parts(series: Series) -> Section:
         items += [training.profiles(series, which) for which in QUANTITIES]
     else:
         items += [structure.spectrum(series.last), structure.fits(series.last)]
+    items.append(training.simple(series))
     items += [structure.over_layers(series.last, which) for which in QUANTITIES]
     items += [neurons.dimensions(series), neurons.dimensions_by_role(series.last)]
     if len(series.points) == 1:
@@ -104,7 +110,7 @@ def _trust(series: Series) -> Section:
     items: list[Item] = []
     if len(series.points) > 1:
         items += [training.fit_quality(series), structure.fits(series.last)]
-    items.append(structure.groups(series.last))
+    items.append(structure.groups(series))
     return Section(
         name=f"fits-{series.stem}",
         title=series.titled("Fit quality" if len(items) > 1 else "All numbers"),

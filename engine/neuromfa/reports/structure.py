@@ -221,14 +221,15 @@ def _cells(
     )
 
 
-def groups(point: Point) -> TableBlock:
-    """The numbers of the network, its roles and its blocks."""
+def groups(series: Series) -> TableBlock:
+    """The numbers of the network, its roles and its blocks at the last checkpoint."""
+    point = series.last
     analysis = point.analysis
     kinds = (("network", (analysis.network,)), ("role", analysis.roles), ("block", analysis.blocks))
     return TableBlock(
         name="groups",
         title=f"The network, its roles and its blocks, {point.label}",
-        caption="± is the jackknife's standard error, where there is one.",
+        caption=f"± is {series.error}, where there is one.",
         table=Table(
             columns=["group", "neurons", "counted", "in range", "regularity α₀", "±", "width", "±",
                      "min r²", "mean dimension"],

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from neuromfa.reports import chart
 from neuromfa.reports.course import along, at, left_out, several, spread, step_of
 from neuromfa.reports.degrees import CONTROLS
-from neuromfa.reports.figure import Figure, Missing, Table, shown, with_error
+from neuromfa.reports.figure import Figure, Missing, Table, TableBlock, shown, with_error
 from neuromfa.reports.material import Point, Series, errors_of, finite
 
 MOST_SPECTRA = 12
@@ -91,7 +91,8 @@ def spectra(series: Series) -> Figure | Missing:
         name=f"spectra-{series.stem}",
         title=title,
         caption=(
-            "Each curve is the whole network at one step. Its top is the regularity α₀, its extent "
+            f"Each curve is the {'mean over the samples' if series.sampled else 'whole network'} "
+            "at one step. Its top is the regularity α₀, its extent "
             "the width; towards the left are moments q > 0, which hear neurons whose neighbours "
             "are near." + left_out(drawn, chosen)
         ),
@@ -202,3 +203,33 @@ def profiles(series: Series, which: str) -> Figure | Missing:
         + ".",
         names=roles,
     )
+
+
+def simple(series: Series) -> TableBlock | Missing:
+    """Simpler measures of the same weights, beside regularity and width."""
+    title = series.titled("Simpler measures beside the spectrum")
+    names = ("strength_mean", "strength_cv", "strong_share", "weibull_shape")
+    rows = []
+    for point in series.points:
+        groups = (point.analysis.structure or {}).get("groups", ())
+        network = next((g for g in groups if g["kind"] == "network"), None)
+        if network is not None:
+            own = point.analysis.network
+            rows.append(
+                (point.label, own.alpha_0, own.width, *(network.get(name) for name in names))
+            )
+    if not rows:
+        return Missing(title=title, reason="they were not asked for (structure)")
+    return TableBlock(
+        name=f"simple-{series.stem}",
+        title=title,
+        caption=(
+            "Of the network: mean and coefficient of variation of a neuron's summed weights, the "
+            "share of strong edges, and the Weibull shape of |w|."
+        ),
+        table=Table(
+            columns=["checkpoint", "regularity α₀", "width", "mean strength", "its variation",
+                     "strong edges", "Weibull shape"],
+            rows=rows,
+        ),
+    )  # fmt: skip
