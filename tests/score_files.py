@@ -8,6 +8,9 @@ import json
 import tarfile
 from pathlib import Path
 
+from neuromfa.scores.matching import MeasuredCheckpoint
+from neuromfa.scores.score import Score
+
 PYTHIA_EVALS = Path(__file__).parent / "expected" / "pythia-evals.tar.xz"
 SIZES = ("70m", "160m", "410m", "1b", "1.4b", "2.8b", "6.9b", "12b")
 STEPS = (0, *(2**k for k in range(10)), 1000, *range(3000, 143_001, 10_000))
@@ -62,3 +65,37 @@ def helm(folder, stats, *, model="eleutherai/pythia-1b", run="mmlu:subject=anato
 def stat(name, mean, *, split="test", count=1, **more):
     row = {"name": {"name": name, "split": split, **more}, "count": count}
     return row | ({"mean": mean} if count else {})
+
+
+def checkpoint(model, step=None, *, revision=None, **more):
+    if revision is None and step is not None:
+        revision = f"step{step}"
+    return MeasuredCheckpoint(model=model, revision=revision, step=step, **more)
+
+
+def score(model, revision=None, value=0.5, *, step=None, task="piqa", **more):
+    return Score(
+        model=model, revision=revision, step=step, task=task, metric="acc", value=value,
+        source="scores.csv", layout="csv", **more,
+    )  # fmt: skip
+
+
+def suite(sizes=SIZES, steps=STEPS, *, prefix=""):
+    """Analyses of the right names and steps; step 0 and step 1 have the same weights."""
+    return [
+        checkpoint(
+            f"{prefix}pythia-{size}-deduped",
+            step,
+            content_hash=f"{size} {max(step, 1)}",
+            measures={"width": 0.7 + step / 1e6},
+        )
+        for size in sizes
+        for step in steps
+    ]
+
+
+def pairs(joined):
+    """Which checkpoint got scores of which model and step."""
+    return {
+        (str(joined.checkpoints[index]), score.model, score.step) for index, score in joined.rows
+    }

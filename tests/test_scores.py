@@ -1,21 +1,13 @@
 """Files of scores: every layout, what is missing, what is there twice, what is none of them."""
 
-import csv
-import io
 import json
-import os
-from dataclasses import replace
 
 import pytest
-from click.testing import CliRunner
-from hypothesis import given
-from hypothesis import strategies as st
 
 import score_files
-from neuromfa.cli import cli
-from neuromfa.errors import BadInputError, UsageError
+from neuromfa.errors import BadInputError
 from neuromfa.scores.reading import read_scores
-from neuromfa.scores.score import Score, higher_is_better, number, place, to_arrow
+from neuromfa.scores.score import higher_is_better, number, place, to_arrow
 
 PYTHIA = "pretrained=EleutherAI/pythia-70m,revision=step1000"
 TABLE = "model,step,task,metric,value,stderr\n"
@@ -234,6 +226,13 @@ def test_a_value_stands_in_for_a_missing_one(tmp_path):
     assert one(tmp_path).value == 0.6
 
 
+def test_a_limited_evaluation_is_another_score(tmp_path):
+    score_files.old(tmp_path / "a.json", PYTHIA, {"piqa": {"acc": 0.5}})
+    score_files.old(tmp_path / "b.json", PYTHIA, {"piqa": {"acc": 0.9}}, limit=10)
+    assert [(s.limit, s.value) for s in read_scores(tmp_path)] == [(None, 0.5), (10.0, 0.9)]
+    assert str(read_scores(tmp_path)[1].series) == "piqa acc (0 shots, version 0, limit 10)"
+
+
 def test_other_shots_and_versions_are_other_scores(tmp_path):
     score_files.old(tmp_path / "a.json", PYTHIA, {"piqa": {"acc": 0.5}}, shots=0)
     score_files.old(tmp_path / "b.json", PYTHIA, {"piqa": {"acc": 0.6}}, shots=5)
@@ -279,87 +278,6 @@ def test_a_path_may_end_in_a_step_and_a_name_may_not():
     assert place("org/tiny-step64", None) == ("org/tiny-step64", None, None, None)
 
 
-SCORES = st.lists(
-    st.builds(
-        Score,
-        model=st.sampled_from(["tiny", "org/model", 'a "b", c']),
-        task=st.sampled_from(["piqa", "two, words"]),
-        metric=st.sampled_from(["acc", "loss"]),
-        value=st.none() | st.floats(allow_nan=False, allow_infinity=False),
-        source=st.just("table.csv"),
-        layout=st.just("csv"),
-        revision=st.none(),
-        step=st.integers(0, 10**6),
-        tokens=st.none() | st.integers(0, 10**13),
-        filter=st.none() | st.sampled_from(["strict-match"]),
-        shots=st.none() | st.integers(0, 64),
-        version=st.none() | st.sampled_from(["0", "1.0"]),
-        stderr=st.none() | st.floats(0, 1),
-        higher_is_better=st.booleans(),
-    ),
-    min_size=1,
-    max_size=8,
-    unique_by=lambda s: (s.model, s.step, s.series),
-)
-
-
-@given(SCORES)
-def test_written_as_csv_and_read_again_is_the_same(tmp_path_factory, scores):
-    text = io.StringIO()
-    names = list(Score.__dataclass_fields__)
-    writer = csv.DictWriter(text, names)
-    writer.writeheader()
-    writer.writerows(score.to_dict() for score in scores)
-    path = score_files.write(tmp_path_factory.mktemp("csv") / "table.csv", text.getvalue())
-    again = [replace(score, source="table.csv") for score in read_scores(path)]
-    assert sorted(map(repr, again)) == sorted(map(repr, scores))
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
-    max_leaves=6,
-)
-RESULTS = st.fixed_dictionaries(
-    {
-        "results": st.dictionaries(
-            st.sampled_from(["piqa", "mmlu"]),
-            st.dictionaries(st.sampled_from(["acc", "acc,none", "acc_stderr", "alias"]), JSON),
-        )
-        | JSON
-    },
-    optional={
-        "config": st.dictionaries(st.sampled_from(["model_args", "num_fewshot"]), JSON) | JSON,
-        **dict.fromkeys(["versions", "n-shot", "configs", "higher_is_better", "model_name"], JSON),
-    },
-)
-
-
-@given(JSON | RESULTS)
-def test_any_json_is_read_or_refused_in_one_sentence(tmp_path_factory, record):
-    path = score_files.write(tmp_path_factory.mktemp("any") / "x.json", json.dumps(record))
-    try:
-        scores = read_scores(path)
-    except BadInputError as error:
-        found = str(error)
-    else:
-        found = {score.source for score in scores} or str(path)
-    assert str(path) in found
-
-
-@given(JSON, JSON)
-def test_any_run_folder_is_read_or_refused_in_one_sentence(tmp_path_factory, name, stats):
-    rows = [{"name": {"name": "acc", "split": name}, "count": 1, "mean": stats}]
-    path = score_files.helm(tmp_path_factory.mktemp("any"), rows, model=name)
-    try:
-        assert read_scores(path)[0].metric == "acc"
-    except BadInputError as error:
-        found = str(error)
-    else:
-        found = str(path)
-    assert str(path) in found
-
-
 def test_as_arrow_and_pandas_missing_is_null(tmp_path):
     text = TABLE + "tiny,0,held_out,loss,,\ntiny,1,held_out,loss,5.5,\n"
     table = to_arrow(read_scores(score_files.write(tmp_path / "t.csv", text)))
@@ -367,31 +285,3 @@ def test_as_arrow_and_pandas_missing_is_null(tmp_path):
     assert table.column("stderr").null_count == 2
     assert table.to_pandas()["value"].isna().tolist() == [True, False]
     assert to_arrow([]).schema == table.schema
-
-
-def test_the_verb_shows_what_was_read(pythia):
-    folder = str(pythia / "pythia-70m-deduped")
-    shown = CliRunner().invoke(cli, ["scores", folder])
-    assert shown.exit_code == 0
-    for part in ("27", "87", "0 to 143,000", "4,644"):
-        assert part in shown.output
-    as_json = CliRunner().invoke(cli, ["scores", folder, "--json"])
-    rows = json.loads(as_json.output)
-    assert len(rows) == 4644
-    as_csv = CliRunner().invoke(cli, ["scores", folder, "--csv"])
-    table = list(csv.DictReader(io.StringIO(as_csv.output)))
-    assert [float(row["value"]) for row in table] == [row["value"] for row in rows]
-
-
-def test_the_table_of_the_verb_can_be_read_again(pythia, tmp_path):
-    paths = [str(pythia / "pythia-70m-deduped")]
-    text = CliRunner().invoke(cli, ["scores", *paths, "--csv"]).output
-    again = read_scores(score_files.write(tmp_path / "all.csv", text))
-    assert [(s.model, s.revision, s.step, s.series, s.value, s.stderr) for s in again] == [
-        (s.model, s.revision, s.step, s.series, s.value, s.stderr) for s in read_scores(paths)
-    ]
-
-
-def test_the_verb_takes_one_form_of_output(pythia):
-    told = CliRunner().invoke(cli, ["scores", os.fspath(pythia), "--json", "--csv"])
-    assert isinstance(told.exception, UsageError)

@@ -33,6 +33,11 @@ if TYPE_CHECKING:
     from neuromfa.reference.sampling import SamplingPlan, sampling_plan
     from neuromfa.reference.settings import ReferenceProtocol
     from neuromfa.results import Analysis, Group
+    from neuromfa.scores.association import Association, associate
+    from neuromfa.scores.joining import Joined, join
+    from neuromfa.scores.matching import MeasuredCheckpoint
+    from neuromfa.scores.reading import read_scores
+    from neuromfa.scores.score import Score
     from neuromfa.storage import read_analysis, schema, write_analysis
     from neuromfa.suites.running import run_suite
     from neuromfa.suites.suite import Suite, SuiteModel
@@ -62,6 +67,11 @@ _HOMES = {
     "reference.sampling": ("SamplingPlan", "sampling_plan"),
     "reference.settings": ("ReferenceProtocol",),
     "results": ("Analysis", "Group"),
+    "scores.association": ("Association", "associate"),
+    "scores.joining": ("Joined", "join"),
+    "scores.matching": ("MeasuredCheckpoint",),
+    "scores.reading": ("read_scores",),
+    "scores.score": ("Score",),
     "storage": ("read_analysis", "schema", "write_analysis"),
     "suites.running": ("run_suite",),
     "suites.suite": ("Suite", "SuiteModel"),
@@ -72,12 +82,15 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Analysis",
+    "Association",
     "BadInputError",
     "Checkpoint",
     "Comparison",
     "Controls",
     "Emergence",
     "Group",
+    "Joined",
+    "MeasuredCheckpoint",
     "NeuromfaError",
     "PartialError",
     "Progress",
@@ -87,6 +100,7 @@ __all__ = [
     "ReferenceProtocol",
     "ResourceError",
     "SamplingPlan",
+    "Score",
     "Suite",
     "SuiteModel",
     "SuiteProgress",
@@ -95,13 +109,16 @@ __all__ = [
     "UsageError",
     "analyse",
     "analyse_reference",
+    "associate",
     "compare",
     "degree_of_emergence",
+    "join",
     "measure_controls",
     "measure_emergence",
     "open_checkpoint",
     "q_grid",
     "read_analysis",
+    "read_scores",
     "read_suite",
     "reference_emergence",
     "run_suite",

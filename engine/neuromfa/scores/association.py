@@ -32,7 +32,7 @@ class Association:
         The step across models; None within.
     measure : str
         What was measured on the weights.
-    task, metric, filter, shots, version
+    task, metric, filter, shots, version, limit
         The scores, as in `Series`.
     higher_is_better : bool or None
         Of the metric. Coefficients are of the scores as they are, never turned round.
@@ -67,6 +67,7 @@ class Association:
     filter: str | None
     shots: int | None
     version: str | None
+    limit: float | None
     higher_is_better: bool | None
     form: str
     statistic: str
@@ -197,6 +198,7 @@ def _rows(
             filter=series.filter,
             shots=series.shots,
             version=series.version,
+            limit=series.limit,
             higher_is_better=better[series],
             form=form,
             statistic=statistic,

@@ -14,7 +14,7 @@ _NO_METRICS = {"alias", "name", "sample_len", "sample_count", "task_name", "bypa
 """Beside the metrics of a task; ``bypass`` stands where nothing was measured."""
 
 _NAMING = ("pretrained", "model", "engine", "path")
-_CHANGING = ("peft", "delta", "adapter", "gguf_file")
+_CHANGING = ("peft", "delta", "adapter", "lora_local_path", "gguf_file")
 """Arguments that make another model of the one that is named."""
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -66,6 +66,7 @@ def read_lm_eval(record: Mapping[str, Any], path: Path) -> Iterator[Score]:
                 filter=(kind if kind != "none" else None) if new else None,
                 shots=_shots(record, task),
                 version=None if version is None else str(version),
+                limit=number(table(record.get("config")).get("limit")),
                 value=_named(task, key, value),
                 stderr=_named(task, f"{metric}_stderr", stderr),
                 higher_is_better=_direction(record, task, metric),

@@ -44,8 +44,8 @@ def read_scores(
     ------
     BadInputError
         If a file is missing, broken or none of these; or if two files give different values for
-        the same model, revision, task, metric, filter, shots and version: which of them is right,
-        no program can know.
+        the same model, revision, task, metric, filter, shots, version and limit: which of them is
+        right, no program can know.
     """
     given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     files = sorted({file for path in given for file in _files(Path(path))})
