@@ -1,5 +1,9 @@
 """Suite files: what is in them, where their paths lead, and a sentence for every mistake."""
 
+import dataclasses
+import re
+from pathlib import Path
+
 import pytest
 
 import neuromfa
@@ -149,6 +153,28 @@ def test_revisions_in_the_cache(tmp_path, monkeypatch):
     text = '[[model]]\nhub = "org/m"\nrevisions = ["step*"]'
     entries = read_suite_file(suite_file(tmp_path, text)).entries()
     assert [(e.revision, e.step) for e in entries] == [("step20", 20), ("step1000", 1000)]
+
+
+def test_the_examples_of_the_page(tmp_path):
+    page = (Path(__file__).parent.parent / "docs" / "suites.md").read_text(encoding="utf-8")
+    smallest, complete = re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    write_training(tmp_path, (0, 8))
+    entries = read_suite_file(suite_file(tmp_path, smallest)).entries()
+    assert [entry.step for entry in entries] == [0, 8]
+    write_training(tmp_path / "runs" / "ours", [0])
+    (tmp_path / "runs" / "ours" / "step0").rename(tmp_path / "runs" / "ours" / "checkpoint-500")
+    suite = read_suite_file(suite_file(tmp_path, complete))
+    assert suite.protocol == neuromfa.Protocol()
+    assert [(e.name, e.step) for e in suite.entries()] == [
+        ("ours@checkpoint-500", 500),
+        ("ours@final", 20000),
+        *((f"pythia-70m-deduped@step{step}", step) for step in (0, 512, 1000)),
+        ("pythia-70m-deduped@main", 143000),
+    ]
+    for field in dataclasses.fields(suite):  # the example shows every key
+        if field.name not in ("root", "opening"):
+            assert getattr(suite, field.name) is not None
+    assert suite.opening.keys() == {"allow_pickle", "strict", "architectures"}
 
 
 ONE = '[[model]]\nname = "m"\ncheckpoints = ["x"]\n'
