@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -142,10 +142,8 @@ def measure_structure(
             executor,
             in_flight=2 * plan.threads,
         )
-        layers = []
-        for index in range(len(network.layers)):
-            units = sum(unit.layer == index for unit in plan.units)
-            layers.append(_layer([answer for _, answer in islice(answers, units)]))
+        of_layers = groupby(answers, key=lambda answer: answer[0].layer)
+        layers = [_layer([answer for _, answer in units]) for _, units in of_layers]
         maps = None
         if measures == "full":
             places = [(layer.name, part) for layer in network.layers for part in layer.maps]

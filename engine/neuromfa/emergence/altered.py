@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -164,7 +164,7 @@ def altered_exponents(
     """
     weights, plan = _Weights(pair, protocol, seed), pair.job.plan
     layers = pair.job.network.layers
-    units = [[unit for unit in plan.units if unit.layer == index] for index in range(len(layers))]
+    units = [list(own) for _, own in groupby(plan.units, key=lambda unit: unit.layer)]
     tasks = (
         (unit, alteration) for of_layer in units for alteration in alterations for unit in of_layer
     )
