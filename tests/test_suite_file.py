@@ -144,6 +144,15 @@ def test_checkpoints_come_in_the_order_of_training(tmp_path):
     assert suite.place(entries[-1]) == "org/big-model@main"
 
 
+def test_a_checkpoint_that_is_listed_twice_is_one(tmp_path):
+    write_training(tmp_path / "tiny", [0])
+    said = '{ path = "./tiny/step0/", tokens = 5 }'
+    for order in (f'"tiny/*", {said}', f'{said}, "tiny/*"'):
+        path = suite_file(tmp_path, f'[[model]]\nname = "m"\ncheckpoints = [{order}]')
+        (entry,) = read_suite_file(path).entries()
+        assert (entry.step, entry.tokens, entry.source) == (0, 5, "tiny/step0")
+
+
 def test_revisions_in_the_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     refs = tmp_path / "models--org--m" / "refs"

@@ -221,6 +221,23 @@ def test_a_failing_checkpoint_does_not_stop_the_others(training, tmp_path):
     assert results_of(found.directory) == results_of(whole.directory)
 
 
+def test_nothing_but_failures(training, tmp_path):
+    for step in STEPS:
+        (tmp_path / "tiny" / f"step{step}" / "model.safetensors").unlink()
+    (tmp_path / "losses.csv").write_text("model,step,task,metric,value\ntiny,0,text,loss,3\n")
+    training.write_text(training.read_text() + '[[scores]]\nfiles = ["losses.csv"]\n')
+    with pytest.raises(neuromfa.PartialError, match="3 of 3 checkpoints failed"):
+        neuromfa.run_suite(training)
+    found = neuromfa.read_suite(tmp_path / "suite-results")
+    assert found.series("tiny") == ()
+    assert found.table().num_rows == 0
+    assert found.cube()["tau"].shape == (0, 0, 0)
+    assert found.emergence["tiny"].keys() == {"undefined"}
+    assert found.scores()["checkpoint_revision"].to_pylist() == ["step0"]
+    rows = found.association["associations"]["rows"]
+    assert all(row[found.association["associations"]["columns"].index("n")] == 0 for row in rows)
+
+
 def test_without_its_baseline_a_model_has_no_emergence(training, tmp_path):
     shutil.rmtree(tmp_path / "tiny" / "step0")
     write_checkpoint(tmp_path / "tiny" / "step0", weights(0) | {"x": np.full((3, 4), np.nan)})
@@ -320,7 +337,8 @@ def test_an_exception_from_the_callback_stops_the_run(training, tmp_path):
         assert "failed" not in states(suite_status(training)).values()
     neuromfa.run_suite(training, progress=stop_at(None))
     last = seen[-1]
-    assert (last.done, last.total, last.entry.revision, last.error) == (3, 3, "step64", None)
+    assert (last.done, last.total, last.entry.revision) == (3, 3, "step64")
+    assert (last.stage, last.error) == ("end", None)
     assert results_of(tmp_path / "suite-results") == results_of(whole.directory)
 
 

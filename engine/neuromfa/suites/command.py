@@ -139,13 +139,8 @@ def _progress_bar(*, show: bool) -> Iterator[Callable[[SuiteProgress], None]]:
                     f"{state.entry.name}: {state.error}", markup=False, soft_wrap=True
                 )
             inner = state.analysis
-            share = f"{inner.done_bytes / max(inner.total_bytes, 1):.0%}" if inner else ""
-            bar.update(
-                task,
-                completed=state.done,
-                total=state.total,
-                description=state.entry.name,
-                share=share,
-            )
+            share = f"{inner.done_bytes / max(inner.total_bytes, 1):.0%}" if inner else state.stage
+            name = state.entry.name
+            bar.update(task, completed=state.done, total=state.total, description=name, share=share)
 
         yield update

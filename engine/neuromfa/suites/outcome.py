@@ -57,7 +57,7 @@ def _controls(
     directory: Path, suite: Suite, baseline: Entry, last: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Where the controls of a finished entry are, or why they failed."""
-    if not last or (last["controls"], last["baseline"]) != (suite.controls, baseline.source):
+    if (last.get("controls"), last.get("baseline")) != (suite.controls, baseline.source):
         return {}
     if last["error"] is not None:
         return {"error": f"controls: {last['error']}"}

@@ -40,6 +40,12 @@ class Named:
     step: int | None = None
     tokens: int | None = None
 
+    @property
+    def says(self) -> dict[str, Any]:
+        """What is said, without what is left to the name."""
+        both = {"step": self.step, "tokens": self.tokens}
+        return {key: value for key, value in both.items() if value is not None}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SuiteModel:
@@ -148,12 +154,14 @@ class Suite:
             given = checkpoint if isinstance(checkpoint, Named) else Named(name=checkpoint)
             for source in self._expand(model, given, where):
                 entry = _entry(model, source, given)
-                same = found.setdefault(entry.revision, entry)
+                same = found.get(entry.revision, entry)
                 if same.source != entry.source:
                     raise UsageError(
                         f"{where}: {same.source} and {entry.source} are both called "
                         f"{entry.revision}; make them two models"
                     )
+                # What is said of one checkpoint counts more than a pattern that fits it as well.
+                found[entry.revision] = entry if given.says else same
         if not found:
             raise UsageError(f"{where}: has no checkpoints; list them under checkpoints")
         if model.baseline is not None and model.baseline not in found:
@@ -167,8 +175,8 @@ class Suite:
         """Sources that a path, a revision or a pattern stands for."""
         pattern = given.name
         if not is_pattern(pattern):
-            return [f"{model.hub}@{pattern}" if model.hub else pattern]
-        if given.step is not None or given.tokens is not None:
+            return [f"{model.hub}@{pattern}" if model.hub else os.path.normpath(pattern)]
+        if given.says:
             raise UsageError(f"{where}: {pattern} stands for several; give step and tokens of one")
         found = _cached(model.hub, pattern) if model.hub else _checkpoints(self.root, pattern)
         if not found:
@@ -180,7 +188,7 @@ class Suite:
 
 
 def _entry(model: SuiteModel, source: str, given: Named) -> Entry:
-    revision = source.partition("@")[2] if model.hub else Path(os.path.normpath(source)).name
+    revision = source.partition("@")[2] if model.hub else Path(source).name
     parsed = parse_revision(revision, model.hub or model.name)
     entry = Entry(
         model=model.name,
@@ -191,8 +199,7 @@ def _entry(model: SuiteModel, source: str, given: Named) -> Entry:
         ingredient=parsed.ingredient,
         source=source,
     )
-    said = {k: v for k in ("step", "tokens") if (v := getattr(given, k)) is not None}
-    return replace(entry, **said)
+    return replace(entry, **given.says)
 
 
 def _order(entry: Entry) -> tuple[object, ...]:

@@ -40,8 +40,10 @@ class SuiteProgress(NamedTuple):
         Checkpoints.
     entry : Entry
         The checkpoint that is being worked on.
+    stage : {"analysis", "controls", "end"}
+        What is done with it; at the end it is done with, for good or bad.
     analysis : Progress or None
-        How far its analysis is; None when the checkpoint is done with, for good or bad.
+        How far its analysis is.
     error : str or None
         Why it failed, just now.
     """
@@ -49,7 +51,8 @@ class SuiteProgress(NamedTuple):
     done: int
     total: int
     entry: Entry
-    analysis: Progress | None
+    stage: str = "analysis"
+    analysis: Progress | None = None
     error: str | None = None
 
 
@@ -99,11 +102,11 @@ class Work:
         # Baselines first: the controls of all others ask for their content.
         ordered = sorted(entries, key=lambda e: e != self.baselines[e.model])
         for done, entry in enumerate(ordered):
-            state = SuiteProgress(done, len(ordered), entry, None)
+            state = SuiteProgress(done, len(ordered), entry)
             error = self._try("analysis", self._analyse, state)
             if error is None and self.suite.controls is not None:
-                error = self._try("controls", self._control, state)
-            self._show(state._replace(done=done + 1, error=error))
+                error = self._try("controls", self._control, state._replace(stage="controls"))
+            self._show(state._replace(done=done + 1, stage="end", error=error))
 
     def _show(self, state: SuiteProgress) -> None:
         try:
@@ -205,6 +208,7 @@ class Work:
             path = controls_path(self.directory, key)
             began = time.perf_counter()
             if not path.exists():
+                self._show(state)
                 controls = measure_controls(
                     checkpoint,
                     start,
