@@ -9,7 +9,6 @@ from neuromfa.reports import chart
 from neuromfa.reports.figure import Figure, Table
 from neuromfa.reports.material import Point, Series, finite
 
-
 FEW_TICKS = 200
 """Last step below which the axis has ticks between the powers of ten."""
 

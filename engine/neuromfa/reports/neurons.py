@@ -8,7 +8,7 @@ from typing import Any
 from neuromfa.reports import chart
 from neuromfa.reports.course import spread, step_of
 from neuromfa.reports.figure import Figure, Missing, Table, shown
-from neuromfa.reports.material import Point, Series
+from neuromfa.reports.material import Series
 
 MOST_DISTRIBUTIONS = 4
 NO_DIMENSION = "no neuron has one"
@@ -27,14 +27,15 @@ def dimensions(series: Series) -> Figure | Missing:
     return _distributions(found, name=f"dimensions-{series.stem}", title=title, of="step")
 
 
-def dimensions_by_role(point: Point) -> Figure | Missing:
+def dimensions_by_role(series: Series) -> Figure | Missing:
     """Neuron fractal dimensions of each role at one checkpoint."""
-    title = f"Neuron fractal dimensions by role, {point.label}"
+    point = series.last
+    title = series.titled(f"Neuron fractal dimensions by role, {point.label}")
     found = [(g.name, g.fractal_dimension) for g in point.analysis.roles]
     found = [(role, summary) for role, summary in found if summary["defined"]]
     if len(found) < 2:
         return Missing(title=title, reason="there are no roles to tell apart")
-    return _distributions(found, name="dimensions-by-role", title=title, of="role")
+    return _distributions(found, name=f"dimensions-by-role-{series.stem}", title=title, of="role")
 
 
 def _distributions(found: Sequence[tuple[str, Any]], *, name: str, title: str, of: str) -> Figure:

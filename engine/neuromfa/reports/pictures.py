@@ -55,8 +55,8 @@ def plot(analysis: Analysis, path: Path) -> None:
         If the package for figures is not installed or the file cannot be written.
     """
     check(path)
-    point = of_analysis(analysis).series[0].last
-    drawn = [structure.spectrum(point), structure.fits(point)]
+    (series,) = of_analysis(analysis).series
+    drawn = [structure.spectrum(series), structure.fits(series)]
     figures = [figure for figure in drawn if isinstance(figure, Figure)]
     if not figures:
         raise UsageError(f"{path}: nothing to draw; {analysis.network.undefined}")

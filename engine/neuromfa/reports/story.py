@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from neuromfa.reports import account, benchmarks, neurons, paper, structure, training
 from neuromfa.reports.degrees import degree, degrees, nulls, told
-from neuromfa.reports.figure import Figure, Item, Missing, Section
+from neuromfa.reports.figure import Figure, Item, Missing, Section, TableBlock
 from neuromfa.reports.material import Material, Series
 
 QUANTITIES = ("alpha_0", "width")
+WORDS_AND_LOOK = ("words", "look")
+"""Names that the page itself uses."""
 
 
 def tell(material: Material) -> list[Section]:
@@ -26,7 +29,7 @@ def tell(material: Material) -> list[Section]:
     list of Section
         In the order of the page. What is missing is an item that says why.
     """
-    return [
+    sections = [
         *(_course(material) if _over_training(material) else []),
         *(_parts(series) for series in material.series),
         *(_trust(series) for series in material.series),
@@ -34,6 +37,26 @@ def tell(material: Material) -> list[Section]:
         *([paper.section(material)] if _over_training(material) else []),
         account.coverage(material),
         account.provenance(material),
+    ]
+    return _distinct(sections)
+
+
+def _distinct(sections: Sequence[Section]) -> list[Section]:
+    """Names that are alike but for characters that a file name cannot have are numbered."""
+    seen: Counter[str] = Counter(WORDS_AND_LOOK)
+
+    def numbered(name: str) -> str:
+        seen[name] += 1
+        return name if seen[name] == 1 else numbered(f"{name}-{seen[name]}")
+
+    def renamed(item: Item) -> Item:
+        if isinstance(item, Figure | TableBlock):
+            return replace(item, name=numbered(item.name))
+        return item
+
+    return [
+        replace(section, name=numbered(section.name), items=[*map(renamed, section.items)])
+        for section in sections
     ]
 
 
@@ -91,10 +114,10 @@ def _parts(series: Series) -> Section:
         items += [structure.over_blocks(series, which) for which in QUANTITIES]
         items += [training.profiles(series, which) for which in QUANTITIES]
     else:
-        items += [structure.spectrum(series.last), structure.fits(series.last)]
+        items += [structure.spectrum(series), structure.fits(series)]
     items.append(training.simple(series))
-    items += [structure.over_layers(series.last, which) for which in QUANTITIES]
-    items += [neurons.dimensions(series), neurons.dimensions_by_role(series.last)]
+    items += [structure.over_layers(series, which) for which in QUANTITIES]
+    items += [neurons.dimensions(series), neurons.dimensions_by_role(series)]
     if len(series.points) == 1:
         items.append(Missing(title="Emergence over training", reason=series.no_emergence))
     return Section(
@@ -109,7 +132,7 @@ def _trust(series: Series) -> Section:
     """Fits, and the numbers of the last checkpoint."""
     items: list[Item] = []
     if len(series.points) > 1:
-        items += [training.fit_quality(series), structure.fits(series.last)]
+        items += [training.fit_quality(series), structure.fits(series)]
     items.append(structure.groups(series))
     return Section(
         name=f"fits-{series.stem}",

@@ -11,7 +11,7 @@ from neuromfa.group import Group
 from neuromfa.reports import chart
 from neuromfa.reports.course import step_of
 from neuromfa.reports.figure import Figure, Missing, Table, TableBlock, shown
-from neuromfa.reports.material import Point, Series, errors_of, finite
+from neuromfa.reports.material import Series, errors_of, finite
 from neuromfa.reports.training import TITLES
 
 SHOWN_Q = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
@@ -19,9 +19,9 @@ CELL = 26
 LEAST_HEIGHT, MOST_HEIGHT = 120, 620
 
 
-def spectrum(point: Point) -> Figure | Missing:
-    """f(alpha) of the network and its roles at one checkpoint."""
-    title = f"Spectrum, {point.label}"
+def spectrum(series: Series) -> Figure | Missing:
+    """f(alpha) of the network and its roles at the last checkpoint."""
+    point, title = series.last, series.titled(f"Spectrum, {series.last.label}")
     network = point.analysis.network
     if network.undefined:
         return Missing(title=title, reason=network.undefined)
@@ -34,7 +34,7 @@ def spectrum(point: Point) -> Figure | Missing:
         for q, a, f in zip(g.q.tolist(), g.alpha.tolist(), g.f.tolist(), strict=True)
     ]
     return Figure(
-        name="spectrum",
+        name=f"spectrum-{series.stem}",
         title=title,
         caption=(
             "The top of a curve is the regularity α₀, its extent the width. Towards the left are "
@@ -69,9 +69,10 @@ def spectrum(point: Point) -> Figure | Missing:
     )
 
 
-def fits(point: Point) -> Figure | Missing:
+def fits(series: Series) -> Figure | Missing:
     """Ln Z_q(r) of the network over r, with the lines that were fitted."""
-    title = f"Partition functions and their fits, {point.label}"
+    point = series.last
+    title = series.titled(f"Partition functions and their fits, {point.label}")
     network = point.analysis.network
     if network.undefined:
         return Missing(title=title, reason=network.undefined)
@@ -99,7 +100,7 @@ def fits(point: Point) -> Figure | Missing:
     seen = chart.tooltip(q="q", r="radius", measured="ln Z_q(r)", fit="fitted")
     z = chart.number("measured", "ln Z_q(r)")
     return Figure(
-        name="fits",
+        name=f"fits-{series.stem}",
         title=title,
         caption=(
             "Points are measured, lines fitted; a slope is the mass exponent τ(q). "
@@ -156,10 +157,11 @@ def over_blocks(series: Series, which: str) -> Figure | Missing:
                   titles=(title, axis))  # fmt: skip
 
 
-def over_layers(point: Point, which: str) -> Figure | Missing:
+def over_layers(series: Series, which: str) -> Figure | Missing:
     """alpha_0 or width of every layer of one checkpoint, block by role."""
     words, axis = TITLES[which]
-    title = f"{words} by block and role, {point.label}"
+    point = series.last
+    title = series.titled(f"{words} by block and role, {point.label}")
     layers = [g for g in point.analysis.layers if g.block is not None]
     blocks = list(dict.fromkeys(g.block for g in layers if g.block is not None))
     roles = list(dict.fromkeys(str(g.role) for g in layers))
@@ -167,7 +169,9 @@ def over_layers(point: Point, which: str) -> Figure | Missing:
         return Missing(title=title, reason="there are not several blocks and roles")
     rows = [{"x": str(g.role), "y": g.block, "value": finite(getattr(g, which))} for g in layers]
     where = ("role", roles), ("block", blocks)
-    return _cells(rows, where, name=f"layers-{which.replace('_', '-')}", titles=(title, axis))
+    return _cells(
+        rows, where, name=f"layers-{which.replace('_', '-')}-{series.stem}", titles=(title, axis)
+    )
 
 
 def _cells(
@@ -227,8 +231,8 @@ def groups(series: Series) -> TableBlock:
     analysis = point.analysis
     kinds = (("network", (analysis.network,)), ("role", analysis.roles), ("block", analysis.blocks))
     return TableBlock(
-        name="groups",
-        title=f"The network, its roles and its blocks, {point.label}",
+        name=f"groups-{series.stem}",
+        title=series.titled(f"The network, its roles and its blocks, {point.label}"),
         caption=f"± is {series.error}, where there is one.",
         table=Table(
             columns=["group", "neurons", "counted", "in range", "regularity α₀", "±", "width", "±",
