@@ -422,6 +422,32 @@ def test_scores_are_joined(training, tmp_path, monkeypatch):
     assert neuromfa.run_suite(training).scores() is None
 
 
+def test_revisions_of_a_hub_model(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    repository = tmp_path / "hub" / "models--EleutherAI--pythia-70m"
+    (repository / "refs").mkdir(parents=True)
+    for step in (0, 8):
+        (repository / "refs" / f"step{step}").write_text(commit := f"{step:040x}")
+        write_checkpoint(repository / "snapshots" / commit, weights(step))
+    path = tmp_path / "suite.toml"
+    path.write_text(
+        'controls = false\n[[model]]\nhub = "EleutherAI/pythia-70m"\n'
+        'revisions = ["step*", "step16", "main"]\n'
+    )
+    with pytest.raises(neuromfa.PartialError, match="2 of 4 checkpoints failed"):
+        neuromfa.run_suite(path)
+    found = neuromfa.read_suite(tmp_path / "suite-results")
+    assert [(e.model, e.revision, e.tokens, e.commit, e.state) for e in found.entries] == [
+        ("pythia-70m", "step0", 0, f"{0:040x}", "done"),
+        ("pythia-70m", "step8", 8 * 2_097_152, f"{8:040x}", "done"),
+        ("pythia-70m", "step16", 16 * 2_097_152, None, "failed"),
+        ("pythia-70m", "main", 143_000 * 2_097_152, None, "failed"),
+    ]
+    assert "hf download EleutherAI/pythia-70m --revision step16" in found.entries[2].error
+    assert found.analysis(found.entries[1]).source == "EleutherAI/pythia-70m@step8"
+
+
 def test_a_suite_made_in_python(tmp_path):
     write_training(tmp_path / "tiny", (0, 8))
     suite = neuromfa.Suite(

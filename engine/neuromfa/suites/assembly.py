@@ -78,13 +78,13 @@ def assemble(
         joined = join_scores(suite, scores, entries, rows)
         with atomic_file(directory / "scores.parquet") as file:
             pq.write_table(scores_table(scores, joined, entries), file, compression="zstd")
-        _write(directory / "association.json", record(joined, associate(joined)))
+        _write(directory / "association.json", record(joined, associate(joined)), indent=None)
     _write(directory / "suite.json", _record(suite, entries))
     return entries
 
 
-def _write(path: Path, record: Mapping[str, Any]) -> None:
-    write_text(path, json.dumps(record, allow_nan=False, indent=1) + "\n")
+def _write(path: Path, record: Mapping[str, Any], indent: int | None = 1) -> None:
+    write_text(path, json.dumps(record, allow_nan=False, indent=indent) + "\n")
 
 
 def _read(suite: Suite, directory: Path, entry: Entry) -> Record:
