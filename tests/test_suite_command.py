@@ -1,12 +1,10 @@
 """Suites from the command line, and killed at random points."""
 
 import json
-import os
 import random
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -17,24 +15,33 @@ STEPS = (0, 8, 64)
 SETTINGS = '[protocol]\nq = "-2:2:1"\n[controls]\nreplicates = 2\n'
 KILLS = 20
 SERVER = """
-import os, sys, time
+import os, pathlib, signal, sys, time
 import neuromfa.suites.running as running
 import neuromfa_kernels.cpu, pyarrow.parquet, scipy.stats
 
+def run(suite, output):
+    try:
+        running.run_suite(suite, output=output, threads=2)
+    except BaseException as error:
+        print(error, file=sys.stderr)
+        os._exit(1)
+    os._exit(0)
+
 for line in sys.stdin:
-    suite, output = line.split()
-    child = os.fork()
-    if not child:
-        try:
-            running.run_suite(suite, output=output, threads=2)
-        except BaseException as error:
-            print(error, file=sys.stderr)
-            os._exit(1)
-        os._exit(0)
-    print(child, flush=True)
-    print(os.waitpid(child, 0)[1], flush=True)
+    suite, output, files, delay = line.split()
+    child = os.fork() or run(suite, output)
+    files, ended = int(files), 0
+    while not ended:
+        time.sleep(0.001)
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if not ended and 0 <= files <= sum(1 for _ in pathlib.Path(output).rglob("*")):
+            time.sleep(float(delay))
+            os.kill(child, signal.SIGKILL)
+            files = -1
+    print(status, flush=True)
 """
-"""Starts runs at once: each is a process of its own, with everything imported and nothing done."""
+"""Starts runs at once: each is a process of its own, with everything imported and nothing done. One
+is killed a while after it has made so many files, if that is not negative."""
 
 
 def suite_cli(*arguments):
@@ -68,25 +75,18 @@ def test_killed_at_random_points(training, tmp_path):
         bufsize=1,
     ) as server:
 
-        def run(output, delay=None):
-            """Start a run, kill it after a while, and tell how it ended and how long it took."""
-            started = time.monotonic()
-            server.stdin.write(f"{training} {output}\n")
-            child = int(server.stdout.readline())
-            if delay is not None:
-                time.sleep(delay)
-                os.kill(child, signal.SIGKILL)
-            return int(server.stdout.readline()), time.monotonic() - started
+        def run(output, files=-1, delay=0.0):
+            """Run the suite, killed a while after there are so many files; tell how it ended."""
+            server.stdin.write(f"{training} {output} {files} {delay}\n")
+            return int(server.stdout.readline())
 
-        assert run(tmp_path / "warm")[0] == 0  # what is compiled is in the cache from now on
-        status, seconds = run(tmp_path / "whole")
-        assert status == 0
+        assert run(tmp_path / "whole") == 0
         whole = results_of(tmp_path / "whole")
         for kill in range(KILLS):
             output = tmp_path / f"killed-{kill}"
-            status, _ = run(output, choice.uniform(0, seconds))
+            status = run(output, choice.randrange(len(whole)), choice.uniform(0, 0.05))
             points.append(len(results_of(output)) if status == signal.SIGKILL else None)
-            assert run(output)[0] == 0
+            assert run(output) == 0
             assert results_of(output) == whole
         server.stdin.close()
     assert len({*points} - {None}) > 2, points  # it was killed early, in the middle, late
