@@ -196,7 +196,10 @@ def test_a_stored_result_that_is_not_whole_is_made_again(training, tmp_path, com
     first.write_bytes(first.read_bytes()[:1000])
     second.write_bytes(third.read_bytes())
     third.unlink()
+    controls = found.directory / "controls" / f"{found.entries[1].controls_key}.json"
+    controls.write_bytes(controls.read_bytes()[:100])
     neuromfa.run_suite(training)
+    assert [name for kind, name in computed if kind == "controls"] == ["step8"]
     assert [name for kind, name in computed if kind == "analysis"] == ["step0", "step8", "step64"]
     assert results_of(found.directory) == results
 
@@ -250,6 +253,13 @@ def test_without_its_baseline_a_model_has_no_emergence(training, tmp_path):
     assert "nan" in undefined.lower()
     assert [e.controls_key for e in found.entries] == [None] * 3
     assert [e.error is None for e in found.entries] == [False, True, True]
+    parts = [tmp_path / name for name in "abc"]  # each of which looks at the baseline itself
+    for number, output in enumerate(parts, 1):
+        with pytest.raises(neuromfa.PartialError):
+            run_shard(training, (number, 3), output=output)
+    with pytest.raises(neuromfa.PartialError, match="1 of 3 checkpoints failed"):
+        merge_suite(training, parts, output=tmp_path / "merged")
+    assert results_of(tmp_path / "merged") == results_of(found.directory)
 
 
 def test_networks_that_do_not_compare_have_no_controls(training, tmp_path):

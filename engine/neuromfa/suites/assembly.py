@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from neuromfa.emergence.controls import Controls
 from neuromfa.errors import NeuromfaError
 from neuromfa.provenance import versions
 from neuromfa.reference.settings import ReferenceProtocol
@@ -22,7 +21,7 @@ from neuromfa.suites.procedures import Record, procedure_of
 from neuromfa.suites.scoring import join_scores, scores_table
 from neuromfa.suites.suite import Suite
 from neuromfa.suites.tables import cube, cube_bytes, emergence_numbers, long_table
-from neuromfa.suites.work import analysis_path, controls_path, write_stored
+from neuromfa.suites.work import analysis_path, read_controls, write_stored
 
 SCHEMA_VERSION = "1.0"
 
@@ -96,13 +95,6 @@ def _read(suite: Suite, directory: Path, entry: Entry) -> Record:
     return replace(found, source=entry.source)
 
 
-def _controls(directory: Path, entry: Entry) -> Controls | None:
-    if entry.controls_key is None:
-        return None
-    path = controls_path(directory, entry.controls_key)
-    return Controls.from_dict(json.loads(path.read_text(encoding="utf-8")))
-
-
 def _emergence(
     suite: Suite, directory: Path, of_model: Sequence[Entry], analyses: Mapping[str, Record]
 ) -> dict[str, Any]:
@@ -112,7 +104,8 @@ def _emergence(
         reason = baseline.error or "it has not been analysed yet"
         return {"undefined": f"the baseline {baseline.revision} is {baseline.state}: {reason}"}
     series = {e.revision: analyses[e.name] for e in of_model if e.state == "done"}
-    found = {e.revision: _controls(directory, e) for e in of_model if e.state == "done"}
+    keys = {e.revision: e.controls_key for e in of_model if e.controls_key is not None}
+    found = {label: read_controls(directory, key) for label, key in keys.items()}
     controls = {label: c for label, c in found.items() if c is not None}
     try:
         return procedure_of(suite).emergence(series, baseline.revision, controls)

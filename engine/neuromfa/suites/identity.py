@@ -16,7 +16,7 @@ from neuromfa.provenance import content_hash, versions
 from neuromfa.suites.suite import Suite
 
 Stamps = list[list[Any]]
-"""Of every file: name, size, time of change in nanoseconds, inode."""
+"""Of every file: name, size, time of change in nanoseconds, inode, device."""
 
 
 def stamps(checkpoint: Checkpoint) -> Stamps | None:
@@ -30,7 +30,7 @@ def stamps(checkpoint: Checkpoint) -> Stamps | None:
     found = []
     for path in sorted(str(path) for path in paths):
         stat = Path(path).stat()
-        found.append([Path(path).name, stat.st_size, stat.st_mtime_ns, stat.st_ino])
+        found.append([Path(path).name, stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_dev])
     return found
 
 

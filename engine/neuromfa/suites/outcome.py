@@ -46,8 +46,10 @@ def outcome(suite: Suite, directory: Path, journal: Journal) -> tuple[Entry, ...
         else:
             other = first.setdefault(content, here)
             here = replace(here, state="done", duplicate_of=None if other is here else other.name)
-            last = journal.last("controls", entry)
-            here = replace(here, **_controls(directory, suite, baselines[entry.model], last))
+            baseline = baselines[entry.model]
+            if not journal.last("analysis", baseline).get("error"):
+                last = journal.last("controls", entry)
+                here = replace(here, **_controls(directory, suite, baseline, last))
             first_of_model[entry.model, content] = here
         found.append(here)
     return tuple(found)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from neuromfa.analysis import Progress
 from neuromfa.checkpoint import Checkpoint, open_checkpoint
-from neuromfa.emergence.controls import measure_controls
+from neuromfa.emergence.controls import Controls, measure_controls
 from neuromfa.errors import BadInputError, NeuromfaError
 from neuromfa.protocol import Protocol
 from neuromfa.storage import write_text
@@ -205,9 +205,8 @@ class Work:
                 start, self.resources["threads"]
             )
             key = controls_key_of(analysed["key"], content, asked)
-            path = controls_path(self.directory, key)
             began = time.perf_counter()
-            if not path.exists():
+            if read_controls(self.directory, key) is None:
                 self._show(state)
                 controls = measure_controls(
                     checkpoint,
@@ -218,7 +217,7 @@ class Work:
                     **self.resources,
                 )
                 controls = replace(controls, source=entry.source, baseline=baseline.source)
-                write_text(path, controls.to_json())
+                write_text(controls_path(self.directory, key), controls.to_json())
         if self.journal.last("controls", entry).get("controls_key") != key:  # also if it failed
             seconds = round(time.perf_counter() - began, 6)
             self._note("controls", entry, controls_key=key, seconds=seconds)
@@ -259,3 +258,12 @@ def write_stored(directory: Path, key: str, analysis: Record, source: str) -> No
     facts = {k: v for k, v in analysis.provenance.items() if k not in VOLATILE}
     kept = replace(analysis, source=source, provenance=facts)
     write_text(analysis_path(directory, key), kept.to_json())
+
+
+def read_controls(directory: Path, key: str) -> Controls | None:
+    """Return finished controls; None if they are not there or not whole."""
+    path = controls_path(directory, key)
+    try:
+        return Controls.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, NeuromfaError):
+        return None
