@@ -94,13 +94,13 @@ def _forest(names: Sequence[str], views: Sequence[str]) -> list[chart.Spec]:
     )
     return [
         {
+            "mark": {"type": "point", "size": 50},
+            "encoding": {"x": x | {"field": "value"}, "tooltip": seen, **across},
+        },
+        {
             "transform": [{"filter": {"field": "low", "valid": True}}],
             "mark": {"type": "rule", "strokeWidth": 2},
             "encoding": {"x": x | {"field": "low"}, "x2": {"field": "high"}, **across},
-        },
-        {
-            "mark": {"type": "point", "size": 50},
-            "encoding": {"x": x | {"field": "value"}, "tooltip": seen, **across},
         },
     ]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from neuromfa.reports import chart
 from neuromfa.reports.associations import associations, task_of
@@ -114,7 +115,7 @@ def _against(series: Series, metric: str, tasks: Course, *, wide: bool) -> Item:
     """Emergence against scores, checkpoint by checkpoint."""
     title = series.titled(f"Emergence against scores: {metric}")
     emerged, names = series.emerged(), _chosen(tasks)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"series": task, "E": e, "score": value, "at": point.at, "label": point.label}
         for task in names
         for point, value, _ in tasks[task]
@@ -131,7 +132,10 @@ def _against(series: Series, metric: str, tasks: Course, *, wide: bool) -> Item:
             f"with the step, so likeness alone says little: see the table. {_more(tasks, names)}"
         ),
         wide=wide,
-        summary=f"{len(rows)} points of {len({row['series'] for row in rows})} tasks.",
+        summary=(
+            f"{len(rows)} points: E from {_span(row['E'] for row in rows)}, {metric} from "
+            f"{_span(row['score'] for row in rows)}."
+        ),
         spec=chart.chart(
             rows,
             [
@@ -152,3 +156,8 @@ def _against(series: Series, metric: str, tasks: Course, *, wide: bool) -> Item:
             rows=[(row["series"], row["label"], row["E"], row["score"]) for row in rows],
         ),
     )
+
+
+def _span(values: Iterable[float]) -> str:
+    found = list(values)
+    return f"{shown(min(found))} to {shown(max(found))}"

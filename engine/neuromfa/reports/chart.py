@@ -34,7 +34,8 @@ CONFIG: Spec = {
     "legend": {
         "labelColor": INK, "titleColor": MUTED, "titleFontWeight": "normal", "orient": "top",
         "labelFontSize": 12, "titleFontSize": 12, "labelLimit": LABEL, "columnPadding": 12,
-        "symbolStrokeWidth": 2.2, "symbolSize": 110, "symbolType": "stroke", "offset": 8,
+        "symbolStrokeWidth": 2.2, "symbolSize": 110, "symbolType": "stroke", "symbolOpacity": 1,
+        "offset": 8,
     },
     "line": {"strokeWidth": 2, "strokeJoin": "round"},
     "point": {"size": 34, "filled": True, "opacity": 1},

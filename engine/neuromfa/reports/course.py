@@ -110,7 +110,7 @@ def several(
         caption=caption,
         summary=summary,
         wide=wide,
-        spec=chart.chart(rows, [bars, drawn] if known else [drawn], **parts),
+        spec=chart.chart(rows, [drawn, bars] if known else [drawn], **parts),
         table=Table(
             columns=["series", "checkpoint", "value", "standard error"],
             rows=[(r["series"], r["label"], r["value"], r["error"]) for r in rows],

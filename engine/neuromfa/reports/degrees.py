@@ -6,7 +6,7 @@ import itertools
 
 from neuromfa.reports import chart
 from neuromfa.reports.course import along, at, several
-from neuromfa.reports.figure import Figure, Missing, Table, shown, with_error
+from neuromfa.reports.figure import Figure, Missing, Table, TableBlock, shown, with_error
 from neuromfa.reports.material import Material, Point, Record, Series, errors_of, finite
 
 CONTROLS = {
@@ -19,7 +19,8 @@ CONTROL_WORDS = (
     "Scale: the baseline's weights, each tensor merely rescaled to the size it has at this step. "
     "Shape: the weights of this step, shuffled within each tensor. "
     "Scale-free: the weights of this step, rescaled to the size they had in the baseline. "
-    "What the first two reach is no organisation; what the third keeps is not due to size."
+    "What scale reaches, growth alone explains; what shape reaches, the values explain "
+    "without their places."
 )
 
 
@@ -112,7 +113,7 @@ def _told(series: Series, emerged: dict[str, Record]) -> str:
     last = emerged[known[-1].label]
     baseline = (series.emergence or {}).get("baseline")
     value = with_error(last["E"], last.get("E_stderr"))
-    text = f"Of {series.model}, E against {baseline} is {value} at {known[-1].label}."
+    text = f"{series.model} at {known[-1].label}: E against {baseline} is {value}."
     controls = last.get("controls") or {}
     told = [
         f"{words} {shown(reached)} ({reached / last['E']:.0%} of it)"
@@ -172,6 +173,34 @@ def nulls(series: Series) -> Figure | Missing:
         wide=True,
         summary="Last: " + ", ".join(f"{name} {shown(z)}" for name, z in last.items()) + ".",
         names=names,
+    )
+
+
+def ends(material: Material) -> TableBlock:
+    """E and its controls at the last checkpoint of each model."""
+    rows = []
+    for series in material.series:
+        emerged = series.emerged()
+        known = _known(series, emerged)
+        found = emerged[known[-1].label] if known else {}
+        controls = found.get("controls") or {}
+        rows.append(
+            (
+                series.model,
+                known[-1].label if known else None,
+                *(finite(found.get(name)) for name in ("E", "E_stderr")),
+                *(_of(controls, name) for name in list(CONTROLS)[1:]),
+                None if known else series.no_emergence or "E is undefined at every checkpoint",
+            )
+        )
+    columns = ["model", "at", "E", "±", "scale", "shape", "scale-free", "without E because"]
+    if all(row[-1] is None for row in rows):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    return TableBlock(
+        name="emergence-ends",
+        title="How far E comes, and how far its controls do",
+        caption=CONTROL_WORDS,
+        table=Table(columns=columns, rows=rows),
     )
 
 

@@ -109,12 +109,11 @@ Item = Figure | TableBlock | Missing | Note
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A chapter of the report; `findings` are sentences made from the numbers."""
+    """A chapter of the report: a question, and what answers it."""
 
     name: str
     title: str
     question: str
-    findings: Sequence[str] = ()
     items: Sequence[Item] = field(default_factory=tuple)
 
 

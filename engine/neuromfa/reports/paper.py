@@ -220,10 +220,10 @@ def size(material: Material) -> Item:
         spec=chart.chart(
             rows,
             [
-                chart.bar_of_error(x, "low", "high", color=colour),
                 chart.line(
                     x, chart.number("value", "degree of emergence, E"), color=colour, tooltip=seen
                 ),
+                chart.bar_of_error(x, "low", "high", color=colour),
             ],
         ),
         table=Table(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from neuromfa.reports import account, benchmarks, neurons, paper, structure, training
-from neuromfa.reports.degrees import degree, degrees, nulls, told
+from neuromfa.reports.degrees import degree, degrees, ends, nulls
 from neuromfa.reports.figure import Figure, Item, Missing, Section, TableBlock
 from neuromfa.reports.material import Material, Series
 
@@ -77,9 +77,8 @@ def _course(material: Material) -> list[Section]:
             name="emergence",
             title="Emergence over training",
             question="Does the network organise itself, and how much of E is mere scale?",
-            findings=[] if not several else [told(series) for series in material.series],
             items=[
-                *([degrees(material)] if several else []),
+                *([ends(material), degrees(material)] if several else []),
                 *(item for series in material.series for item in _emergence(material, series)),
             ],
         ),

@@ -36,7 +36,6 @@ def quantity(series: Series, which: str) -> Figure | Missing:
     spec = chart.chart(
         (row for row in rows if row["series"] in used),
         [
-            chart.bar_of_error(x, "low", "high", color=colour),
             chart.line(
                 x,
                 chart.number("value", axis),
@@ -46,6 +45,7 @@ def quantity(series: Series, which: str) -> Figure | Missing:
                     series="", label="checkpoint", value=axis, error="standard error"
                 ),
             ),
+            chart.bar_of_error(x, "low", "high", color=colour),
         ],
     )
     first, last = lines[0], lines[-1]
