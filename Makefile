@@ -1,14 +1,17 @@
-# make demo: install and analyse a bundled model.  make test: install with tests and run them all.
+# make demo: install, run the bundled suite, write its report.
+# make test: install with tests, and run them all.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-MODEL := tests/expected/tiny-neox/step3000
+SUITE := tests/expected/tiny-neox/suite.toml
+DEMO := demo-results
 
 .PHONY: demo test lint types wheel check bench clean
 
 demo: $(VENV)/installed
-	$(BIN)/neuromfa analyse $(MODEL)
+	$(BIN)/neuromfa suite run $(SUITE) --output $(DEMO)
+	$(BIN)/neuromfa report $(DEMO) --output $(CURDIR)/$(DEMO)/report.html
 
 test: $(VENV)/testing
 	$(BIN)/python -m pytest
@@ -30,11 +33,11 @@ bench: $(VENV)/testing
 	$(BIN)/python bench/pipeline.py
 
 clean:
-	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DEMO) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --editable .
+	$(PIP) install --editable '.[report,suite]'
 	touch $@
 
 # torch first and by version: a later package would otherwise bring the CUDA build. The packaged

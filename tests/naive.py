@@ -145,3 +145,36 @@ def forward_difference_spectrum(tau, q):
 def root_mean_square(values):
     """Definitions, section 2: of all weights of a tensor, zeros included."""
     return math.sqrt(math.fsum(v * v for v in values) / len(values)) if values else 0.0
+
+
+def degree_of_emergence(width, alpha_0, baseline_width, baseline_alpha_0):
+    """Definitions, section 6."""
+    return width / baseline_width * math.log(baseline_alpha_0 / alpha_0)
+
+
+def node_strengths(weights, neuron_axis):
+    """Definitions, section 6: the sum of abs(w) over a neuron's finite weights."""
+    weights = np.asarray(weights).astype(np.float64)
+    rows = weights.T if neuron_axis == 1 else weights
+    return [math.fsum(abs(w) for w in row.tolist() if math.isfinite(w)) for row in rows]
+
+
+def weibull_shape(weights, cutoff):
+    """Definitions, section 6: slope of ln(-ln S(x)) on ln x at the borders between radii."""
+    edges = [float(w) for w in weights if math.isfinite(w) and w != 0]
+    x, y = [], []
+    for longest in [1, *(min(r + 0.5, cutoff) for r in range(1, round(cutoff) + 1))]:
+        stronger = 0
+        for w in edges:
+            r = radius(w, cutoff)
+            stronger += r == "below" or (r != "above" and longest > 1 and r <= longest)
+        if 0 < stronger < len(edges):
+            x.append(-math.log(longest))
+            y.append(math.log(-math.log(stronger / len(edges))))
+    return slope(x, y)
+
+
+def structure_distance(first, second):
+    """Definitions, section 6: root mean square difference of two lists of D(q)."""
+    squares = [(a - b) ** 2 for a, b in zip(first, second, strict=True)]
+    return math.sqrt(math.fsum(squares) / len(squares))

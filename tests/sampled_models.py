@@ -1,5 +1,6 @@
 """Small GPT-NeoX models for the tests of the reference protocol, and the bundled real one."""
 
+import json
 from functools import cache
 from pathlib import Path
 
@@ -8,12 +9,20 @@ import numpy as np
 from neuromfa import analyse_reference
 
 TINY = Path(__file__).parent / "expected" / "tiny-neox"
+STORED = json.loads((TINY.parent / "tiny-neox.S32.json").read_text(encoding="utf-8"))
+"""The authors' own results for 32 units of each layer."""
 NAMES = (
     "attention.query_key_value",
     "attention.dense",
     "mlp.dense_h_to_4h",
     "mlp.dense_4h_to_h",
 )
+
+
+def agrees(mine, stored):
+    """Within what rounding may move: 1e-11 + 1e-9 |x|."""
+    difference = np.abs(np.asarray(mine) - np.asarray(stored))
+    return bool((difference <= 1e-11 + 1e-9 * np.abs(stored)).all())
 
 
 @cache

@@ -22,7 +22,7 @@ PAGES = [
 ]
 EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 SOURCES = [path for room in ("engine", "kernels") for path in sorted((ROOT / room).rglob("*.py"))]
-VERBS = ("analyse", "plan", "architectures", "doctor")
+VERBS = ("analyse", "plan", "architectures", "compare", "doctor", "report", "scores")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 PATH = re.compile(r"(?<![\w/.-])((?:engine|kernels|tests|bench|docs|\.ci)/[\w./*-]*)")
 
@@ -71,7 +71,7 @@ def help_text(*verb):
 
 
 def options_of(verb):
-    return set(OPTION.findall(help_text(verb)))
+    return set(OPTION.findall(help_text(*verb.split())))
 
 
 def test_there_are_pages():
@@ -108,6 +108,7 @@ def test_commands_exist(page):
     for text in code(page):
         for words in commands(text):
             verb = words[:1] if re.fullmatch("[a-z]+", words[0]) else []
+            verb = words[:2] if " ".join(words[:2]) in VERBS else verb
             explained = help_text(*verb)
             assert explained is not None, words
             for option in OPTION.findall(" ".join(words)):
@@ -119,7 +120,7 @@ def test_command_reference_is_complete(verb):
     sections = re.split(r"^## ", text_of(ROOT / "docs" / "commands.md"), flags=re.MULTILINE)
     (own,) = (section for section in sections if section.startswith(f"`neuromfa {verb}"))
     documented = set(re.findall(r"^\| `(--[a-z][a-z-]*)", own, re.MULTILINE))
-    if verb == "plan":  # takes the options of an analysis that it refers to
+    if verb in ("compare", "plan"):  # take the options of an analysis that they refer to
         (analyse,) = (section for section in sections if section.startswith("`neuromfa analyse"))
         documented |= set(re.findall(r"^\| `(--[a-z][a-z-]*)", analyse, re.MULTILINE))
         assert options_of(verb) - {"--help"} <= documented

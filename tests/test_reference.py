@@ -14,17 +14,12 @@ import naive_reference
 import neuromfa
 from neuromfa import ReferenceAnalysis, analyse_reference, reference_emergence
 from neuromfa.errors import BadInputError, UsageError
-from sampled_models import TINY, neox, state_dict, tiny, widened
+from neuromfa.reference.differences import sum_in_order
+from sampled_models import STORED, TINY, agrees, neox, state_dict, tiny, widened
 
-STORED = json.loads((TINY.parent / "tiny-neox.S32.json").read_text(encoding="utf-8"))
 RUN = STORED["runs"]["T150"]
 ROUNDING = 1e-9
 """f within this of its largest value is a tie that the last bit decides."""
-
-
-def agrees(mine, stored):
-    difference = np.abs(np.asarray(mine) - np.asarray(stored))
-    return bool((difference <= 1e-11 + 1e-9 * np.abs(stored)).all())
 
 
 @pytest.mark.parametrize("network", RUN["networks"], ids=lambda n: f"{n['step']}.{n['sample']}")
@@ -125,6 +120,18 @@ def test_agrees_with_the_oracle(seed, shape, scale, cutoff):
         for mine, stored in ((sample.tau, tau), (sample.alpha, alpha), (sample.f, f)):
             assert agrees(mine, stored)
         assert agrees(sample.width, width)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([3, 1025]), st.integers(0, 8))
+@settings(max_examples=10, deadline=None)
+def test_one_sum_is_made_in_the_order_of_the_neurons(seed, neurons, few):
+    """It decides ties, so it is not that of the kernels, and must be the same but for rounding."""
+    counts = np.random.default_rng(seed).integers(0, 3, (7, neurons)).astype(np.uint32)
+    within = [1 + np.cumsum(of_neuron) for of_neuron in counts.T.astype(int)]
+    measures = [w / w[-1] for w in within if w[-1] - 1 > few]
+    expected = [math.fsum(float(p[r]) ** -0.1 for p in measures) for r in range(7)]
+    found = sum_in_order(counts, -0.1, few)
+    np.testing.assert_allclose(found, expected, rtol=1e-13)
 
 
 def test_record_survives_json_and_fits_its_schema():

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from neuromfa.analysis import Progress, analyse
     from neuromfa.checkpoint import Checkpoint, open_checkpoint
+    from neuromfa.emergence.comparison import Comparison, compare, structure_distance
+    from neuromfa.emergence.controls import Controls, measure_controls
+    from neuromfa.emergence.course import Emergence, degree_of_emergence, measure_emergence
     from neuromfa.errors import (
         BadInputError,
         NeuromfaError,
@@ -30,13 +33,25 @@ if TYPE_CHECKING:
     from neuromfa.reference.sampling import SamplingPlan, sampling_plan
     from neuromfa.reference.settings import ReferenceProtocol
     from neuromfa.results import Analysis, Group
+    from neuromfa.scores.association import Association, associate
+    from neuromfa.scores.joining import Joined, join
+    from neuromfa.scores.matching import MeasuredCheckpoint
+    from neuromfa.scores.reading import read_scores
+    from neuromfa.scores.score import Score
     from neuromfa.storage import read_analysis, schema, write_analysis
+    from neuromfa.suites.running import run_suite
+    from neuromfa.suites.suite import Suite, SuiteModel
+    from neuromfa.suites.suite_results import SuiteResults, read_suite
+    from neuromfa.suites.work import SuiteProgress
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "analysis": ("Progress", "analyse"),
     "checkpoint": ("Checkpoint", "open_checkpoint"),
+    "emergence.comparison": ("Comparison", "compare", "structure_distance"),
+    "emergence.controls": ("Controls", "measure_controls"),
+    "emergence.course": ("Emergence", "degree_of_emergence", "measure_emergence"),
     "errors": (
         "BadInputError",
         "NeuromfaError",
@@ -52,15 +67,30 @@ _HOMES = {
     "reference.sampling": ("SamplingPlan", "sampling_plan"),
     "reference.settings": ("ReferenceProtocol",),
     "results": ("Analysis", "Group"),
+    "scores.association": ("Association", "associate"),
+    "scores.joining": ("Joined", "join"),
+    "scores.matching": ("MeasuredCheckpoint",),
+    "scores.reading": ("read_scores",),
+    "scores.score": ("Score",),
     "storage": ("read_analysis", "schema", "write_analysis"),
+    "suites.running": ("run_suite",),
+    "suites.suite": ("Suite", "SuiteModel"),
+    "suites.suite_results": ("SuiteResults", "read_suite"),
+    "suites.work": ("SuiteProgress",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Analysis",
+    "Association",
     "BadInputError",
     "Checkpoint",
+    "Comparison",
+    "Controls",
+    "Emergence",
     "Group",
+    "Joined",
+    "MeasuredCheckpoint",
     "NeuromfaError",
     "PartialError",
     "Progress",
@@ -70,16 +100,31 @@ __all__ = [
     "ReferenceProtocol",
     "ResourceError",
     "SamplingPlan",
+    "Score",
+    "Suite",
+    "SuiteModel",
+    "SuiteProgress",
+    "SuiteResults",
     "UnsupportedError",
     "UsageError",
     "analyse",
     "analyse_reference",
+    "associate",
+    "compare",
+    "degree_of_emergence",
+    "join",
+    "measure_controls",
+    "measure_emergence",
     "open_checkpoint",
     "q_grid",
     "read_analysis",
+    "read_scores",
+    "read_suite",
     "reference_emergence",
+    "run_suite",
     "sampling_plan",
     "schema",
+    "structure_distance",
     "write_analysis",
 ]
 

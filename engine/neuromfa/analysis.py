@@ -25,13 +25,13 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from neuromfa.errors import BadInputError
+from neuromfa.errors import BadInputError, UsageError
 from neuromfa.gpu import gpus_at_work
 from neuromfa.groups import Totals, fit
 from neuromfa.measure import UnitSums, add_up, measure
@@ -40,8 +40,9 @@ from neuromfa.protocol import Protocol
 from neuromfa.provenance import provenance
 from neuromfa.read_ahead import ReadAhead
 from neuromfa.results import Analysis, Group
-from neuromfa.scale import TensorScale, relative_factors, tensor_scales
+from neuromfa.scale import relative_factors, tensor_scales
 from neuromfa.scheduler import Prepared, prepare, run, run_largest_first
+from neuromfa.structure import Measures, measure_structure
 from neuromfa.units import DEFAULT_MEMORY, Plan, Unit
 from neuromfa_kernels.cpu_threads import usable_threads
 
@@ -78,6 +79,7 @@ def analyse(  # noqa: PLR0913  (the one verb: each setting is a concept of its o
     device: str = "cpu",
     device_memory: int | None = None,
     fractal_dimensions: bool = False,
+    structure: Measures | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Analysis:
     """Analyse every neuron of a checkpoint, exactly.
@@ -108,6 +110,9 @@ def analyse(  # noqa: PLR0913  (the one verb: each setting is a concept of its o
         Bytes to use of each GPU; most of what is free if None.
     fractal_dimensions : bool
         Keep the fractal dimension of every single neuron, 8 bytes each.
+    structure : {"simple", "full"}, optional
+        Simpler structural measures as well, from a second pass; "full" adds norms and stable rank
+        of every weight matrix, which take many.
     progress : callable, optional
         Called in the calling thread after each unit of work; an exception from it stops the
         analysis.
@@ -141,6 +146,8 @@ def analyse(  # noqa: PLR0913  (the one verb: each setting is a concept of its o
     """
     started = time.perf_counter()
     protocol = protocol or Protocol()
+    if structure not in (None, "simple", "full"):
+        raise UsageError(f"structure {structure!r}: must be one of simple, full")
     with prepare(
         source,
         protocol,
@@ -153,13 +160,18 @@ def analyse(  # noqa: PLR0913  (the one verb: each setting is a concept of its o
         device=device,
         device_memory=device_memory,
     ) as job:
-        survey = _survey(job, protocol, progress or (lambda _: None))
+        scales = None
+        if structure is not None or protocol.distance == "relative":
+            scales = tensor_scales(job.checkpoint, job.network, protocol, threads=job.plan.threads)
+        factors = relative_factors(scales or {}, protocol)
+        survey = _survey(job, protocol, progress or (lambda _: None), factors)
         network = survey.totals.network()
         if not network.edges:
             raise BadInputError(
                 f"{job.checkpoint.source}: every weight is zero or was dropped, so the network has "
                 "no edges; is this checkpoint complete?"
             )
+        simpler = structure and measure_structure(job, protocol, structure, factors=factors)
         seconds = time.perf_counter() - started
         return Analysis(
             protocol=protocol.to_dict(),
@@ -175,8 +187,9 @@ def analyse(  # noqa: PLR0913  (the one verb: each setting is a concept of its o
             warnings=(*job.checkpoint.warnings, *job.network.warnings),
             fractal_dimensions=survey.dimensions if fractal_dimensions else {},
             tensor_rms=None
-            if survey.scales is None
-            else {tensor: scale.rms for tensor, scale in survey.scales.items()},
+            if scales is None
+            else {tensor: scale.rms for tensor, scale in scales.items()},
+            structure=simpler,
         )
 
 
@@ -187,10 +200,14 @@ class _Survey(NamedTuple):
     layers: tuple[Group, ...]
     dimensions: dict[str, Float64]
     digests: dict[str, str]
-    scales: dict[str, TensorScale] | None
 
 
-def _survey(job: Prepared, protocol: Protocol, progress: Callable[[Progress], None]) -> _Survey:
+def _survey(
+    job: Prepared,
+    protocol: Protocol,
+    progress: Callable[[Progress], None],
+    factors: Mapping[str, float],
+) -> _Survey:
     """Count and sum unit after unit on threads, add up and fit layer after layer here, in order.
 
     A tensor is hashed, and its pages are let go, as soon as its layer is done.
@@ -210,10 +227,6 @@ def _survey(job: Prepared, protocol: Protocol, progress: Callable[[Progress], No
             progress(Progress(done, work.weight_bytes, None))
             yield sums
 
-    scales = None
-    if protocol.distance == "relative":
-        scales = tensor_scales(checkpoint, network, protocol, threads=usable_threads(None))
-    factors = relative_factors(scales or {}, protocol)
     totals = Totals(protocol)
     layers: list[Group] = []
     dimensions: dict[str, Float64] = {}
@@ -245,7 +258,7 @@ def _survey(job: Prepared, protocol: Protocol, progress: Callable[[Progress], No
         others = [t for t in checkpoint.tensors if t not in hashes]
         hashes |= {t: hashing.submit(digest, t) for t in others}
         digests = {tensor: found.result() for tensor, found in hashes.items()}
-        return _Survey(totals, tuple(layers), dimensions, digests, scales)
+        return _Survey(totals, tuple(layers), dimensions, digests)
 
 
 @contextmanager

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 
 _ROOMS: dict[str, str] = {
+    "compare": "neuromfa.emergence.command",
     "scores": "neuromfa.scores.command",
+    "suite": "neuromfa.suites.command",
+    "report": "neuromfa.reports.command",
 }
 """Verbs that live with what they do, and the module of each: it holds a command of that name."""
 
@@ -76,6 +79,9 @@ def main() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the whole record as JSON.")
 @click.option("--output", type=click.Path(path_type=Path), help="Directory for JSON and Parquet.")
 @click.option("--fractal-dimensions", is_flag=True, help="Keep those of single neurons.")
+@click.option(
+    "--structure", type=click.Choice(["simple", "full"]), help="Simpler measures as well."
+)
 @click.option("--plot", type=click.Path(path_type=Path), help="Figure: PNG, PDF or SVG.")
 @click.option("--quiet", is_flag=True, help="No progress, no table.")
 def analyse(
@@ -89,8 +95,9 @@ def analyse(
     **options: Any,
 ) -> None:
     """Analyse a checkpoint: a path, or ORG/NAME[@REVISION] in the hub cache."""
-    from neuromfa import console, report, storage  # noqa: PLC0415  (slow to import)
+    from neuromfa import console, storage  # noqa: PLC0415  (slow to import)
     from neuromfa.analysis import analyse as run  # noqa: PLC0415
+    from neuromfa.reports import pictures  # noqa: PLC0415
 
     protocol, resources = settings(options)
     if fractal_dimensions and output is None:
@@ -98,7 +105,7 @@ def analyse(
     if output is not None:
         storage.make_directory(output)
     if plot is not None:
-        report.check(plot)
+        pictures.check(plot)
     finished: list[Group] = []
     with console.progress_bar(show=not quiet) as show:
 
@@ -127,7 +134,7 @@ def analyse(
     if output is not None:
         storage.write_analysis(analysis, output)
     if plot is not None:
-        report.plot(analysis, plot)
+        pictures.plot(analysis, plot)
 
 
 @cli.command()

@@ -20,7 +20,7 @@ from neuromfa_kernels.cuda_counts import add_neighbours
 from neuromfa_kernels.cuda_driver import Driver
 
 CUTOFF = 150.0
-OPTIONAL = ("torch", "huggingface_hub", "matplotlib", "pandas", "cupy-cuda13x")
+OPTIONAL = ("torch", "huggingface_hub", "jinja2", "vl-convert-python", "pandas", "cupy-cuda13x")
 
 
 def examine() -> list[dict[str, Any]]:

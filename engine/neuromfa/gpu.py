@@ -14,6 +14,7 @@ from neuromfa.errors import ResourceError
 from neuromfa.measure import (
     EVERY_FACTOR_IS_ONE,
     NONFINITE,
+    ZERO,
     UnitSums,
     in_one,
     maps_of,
@@ -112,7 +113,11 @@ class Gpu:
                 lambda out: checkpoint.copy_rows(part.tensor, start, stop, cols=part.cols, out=out),
             )
 
-        chunks = self._chunks(checkpoint, layer, unit)
+        zeros = 0
+        for part, first, last in maps_of(layer, unit):
+            if factors.get(part.tensor, 1.0) == 0:
+                zeros += part.weights // part.neurons * (last - first)
+        chunks = self._chunks(checkpoint, layer, unit, factors)
         for chunk, codes in self._feed.chunks(chunks, fill):
             part = chunk.part
             dtype = checkpoint.tensors[part.tensor].dtype
@@ -125,6 +130,7 @@ class Gpu:
                 add_neighbours(piece, table, part.neuron_axis, out=into, driver=self._driver)
                 weights += int(piece.size)
         dropped = self._driver.to_host(counts.dropped)
+        dropped[ZERO] += zeros
         if dropped[NONFINITE] and protocol.nonfinite == "error":
             raise nonfinite_weight(checkpoint, layer)
         few, to_host = protocol.min_neighbours, self._driver.to_host
@@ -139,15 +145,19 @@ class Gpu:
         return UnitSums(
             in_one(sums) if neurons == layer.neurons else sums,
             neurons,
-            weights - int(dropped.sum()),
+            weights + zeros - int(dropped.sum()),
             dropped,
             to_host(dimension.values),
             int((to_host(dimension.reason) == TOO_FEW_EDGES).sum()),
         )
 
-    def _chunks(self, checkpoint: Checkpoint, layer: Layer, unit: Unit) -> Iterator[_Chunk]:
+    def _chunks(
+        self, checkpoint: Checkpoint, layer: Layer, unit: Unit, factors: Mapping[str, float]
+    ) -> Iterator[_Chunk]:
         """Cut a unit's part of every map into row blocks that fit the ring."""
         for part, first, last in maps_of(layer, unit):
+            if factors.get(part.tensor, 1.0) == 0:
+                continue
             rows = part.start, part.stop
             if part.neuron_axis == 0:
                 rows = part.start + first, part.start + last

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -28,7 +28,7 @@ from neuromfa_kernels import (
     radius_table,
 )
 
-NONFINITE = 3
+ZERO, NONFINITE = 2, 3
 BLOCK_ROWS = 1024
 """Rows looked through at a time for a weight that is not finite."""
 EVERY_FACTOR_IS_ONE: Mapping[str, float] = MappingProxyType({})
@@ -72,7 +72,7 @@ def measure(
 
     Reads the unit's part of every map of the layer, one after another. What is in memory besides
     mapped pages is the counts of the unit's neurons and the sums of its tiles. `factors`, by
-    tensor, multiply the weights before their distances are taken.
+    tensor, multiply the weights before their distances are taken; weights times 0 are zeros.
     """
     counts = count(checkpoint, layer, unit, protocol, factors=factors)
     return sum_up(counts, protocol)
@@ -105,11 +105,15 @@ def count(
     neurons = unit.stop - unit.start
     counts = no_counts(neurons, protocol)
     for part, first, last in maps_of(layer, unit):
+        factor = factors.get(part.tensor, 1.0)
+        if factor == 0:
+            counts.dropped[ZERO] += part.weights // part.neurons * (last - first)
+            continue
         shift = part.first_neuron - unit.start
         mine = slice(first + shift, last + shift)
         into = NeighbourCounts(counts.counts[:, mine], counts.near[:, mine], counts.dropped)
-        for weights in read_map(checkpoint, part, first, last):
-            table = radius_table(weights.dtype, protocol.cutoff, factors.get(part.tensor, 1.0))
+        for weights in read_map(checkpoint, part, slice(first, last)):
+            table = radius_table(weights.dtype, protocol.cutoff, factor)
             count_neighbours(weights, table, neuron_axis=part.neuron_axis, into=into, threads=1)
         if neurons == layer.neurons:  # nobody else reads these pages
             checkpoint.release(part.tensor)
@@ -151,10 +155,9 @@ def in_one(tiles: TileSums) -> TileSums:
     return TileSums(Z[np.newaxis], Z_log[np.newaxis], tiles.counted, tiles.observed)
 
 
-def read_map(
-    checkpoint: Checkpoint, part: Map, first: int, last: int
-) -> Iterator[npt.NDArray[Any]]:
-    """Weights of the neurons first:last of a map, as matrices that need no copy."""
+def read_map(checkpoint: Checkpoint, part: Map, neurons: slice) -> Iterator[npt.NDArray[Any]]:
+    """Weights of some neurons of a map, as matrices that need no copy."""
+    first, last = neurons.start, neurons.stop
     if part.neuron_axis == 0:
         start = part.start
         yield checkpoint.read(part.tensor, start + first, start + last, cols=part.cols)
@@ -181,33 +184,25 @@ def add_up(units: Iterable[UnitSums], protocol: Protocol) -> tuple[Measured, Flo
     UsageError
         If some Z_q leaves the range of float64.
     """
-    q = moments(protocol)
-    Z, Z_log = np.zeros((2, len(q), protocol.n_radii))
-    observed = np.zeros(protocol.n_radii, np.int64)
     dropped = np.zeros(4, np.int64)
-    neurons = counted = in_range = few = 0
+    neurons = in_range = few = 0
     dimensions = []
-    for unit in units:
-        for tile, tile_log in zip(unit.tiles.Z, unit.tiles.Z_log, strict=True):
-            Z += tile
-            Z_log += tile_log
-        observed += unit.tiles.observed
-        dropped += unit.dropped
-        neurons += unit.neurons
-        counted += unit.tiles.counted
-        in_range += unit.in_range
-        few += unit.too_few_edges
-        dimensions.append(unit.dimension)
-    if counted and not (np.isfinite(Z_log).all() and np.isfinite(Z).all() and (Z > 0).all()):
-        raise UsageError(f"q {q[0]:g} to {q[-1]:g}: Z_q leaves the range of float64; use smaller q")
+
+    def tiles() -> Iterator[TileSums]:
+        nonlocal dropped, neurons, in_range, few
+        for unit in units:
+            dropped = dropped + unit.dropped
+            neurons += unit.neurons
+            in_range += unit.in_range
+            few += unit.too_few_edges
+            dimensions.append(unit.dimension)
+            yield unit.tiles
+
+    sums = add_tiles(tiles(), protocol)
     below, above, zeros, nonfinite = map(int, dropped)
-    sums = PartitionSums(
-        q,
-        Z,
-        Z_log,
-        observed,
+    sums = replace(
+        sums,
         neurons=neurons,
-        counted=counted,
         edges=in_range + below + above,
         edges_below=below,
         edges_above=above,
@@ -216,6 +211,29 @@ def add_up(units: Iterable[UnitSums], protocol: Protocol) -> tuple[Measured, Flo
     )
     values = np.concatenate(dimensions)
     return Measured(sums, DimensionSummary.of(values, few)), values
+
+
+def add_tiles(units: Iterable[TileSums], protocol: Protocol) -> PartitionSums:
+    """Add the partition functions of a layer's units, tile after tile in order.
+
+    Raises
+    ------
+    UsageError
+        If some Z_q leaves the range of float64.
+    """
+    q = moments(protocol)
+    Z, Z_log = np.zeros((2, len(q), protocol.n_radii))
+    observed = np.zeros(protocol.n_radii, np.int64)
+    counted = 0
+    for unit in units:
+        for tile, tile_log in zip(unit.Z, unit.Z_log, strict=True):
+            Z += tile
+            Z_log += tile_log
+        observed += unit.observed
+        counted += unit.counted
+    if counted and not (np.isfinite(Z_log).all() and np.isfinite(Z).all() and (Z > 0).all()):
+        raise UsageError(f"q {q[0]:g} to {q[-1]:g}: Z_q leaves the range of float64; use smaller q")
+    return PartitionSums(q, Z, Z_log, observed, counted=counted)
 
 
 def nonfinite_weight(checkpoint: Checkpoint, layer: Layer) -> BadInputError:

@@ -84,8 +84,8 @@ def with_options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return decorate
 
 
-def settings(options: dict[str, Any]) -> tuple[Protocol, dict[str, Any]]:
-    """Protocol, and how to open and what to use, from the options of the command line."""
+def resource_settings(options: dict[str, Any]) -> dict[str, Any]:
+    """Read `RESOURCES` from the options of the command line; others stay as they are."""
     options["memory"] = memory_size(options["memory"], "--memory")
     if options["device_memory"] is not None:
         options["device_memory"] = memory_size(options["device_memory"], "--device-memory")
@@ -95,6 +95,11 @@ def settings(options: dict[str, Any]) -> tuple[Protocol, dict[str, Any]]:
         found = find_devices("auto")
         click.echo(f"neuromfa: device {found}: {found.reason}", err=True)
         options["device"] = str(found)
+    return options
+
+
+def settings(options: dict[str, Any]) -> tuple[Protocol, dict[str, Any]]:
+    """Protocol, and how to open and what to use, from the options of the command line."""
     options["q"] = moments(options["q"])
     names = [field.name for field in fields(Protocol)]
-    return Protocol(**{name: options.pop(name) for name in names}), options
+    return Protocol(**{name: options.pop(name) for name in names}), resource_settings(options)

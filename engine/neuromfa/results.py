@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["KINDS", "SCHEMA_VERSION", "Analysis", "Group", "plain"]
 
 SCHEMA_VERSION = "1.0"
+LATER_SETTINGS = {"distance": "inverse", "relative_scale": None}
+"""Of the protocol, in records that were written before there was a choice."""
 KINDS = ("blocks", "roles", "layers")
 
 
@@ -113,7 +115,10 @@ class Analysis:
             raise BadInputError(
                 f"analysis record: schema version {version}, this version reads {SCHEMA_VERSION}"
             )
-        plain = {k: record[k] for k in ("protocol", "source", "architecture", "coverage")}
+        plain = {k: record[k] for k in ("source", "architecture", "coverage")}
+        plain["protocol"] = record["protocol"] | {
+            name: value for name, value in LATER_SETTINGS.items() if name not in record["protocol"]
+        }
         groups: dict[str, Any] = {kind: tuple(map(Group.from_dict, record[kind])) for kind in KINDS}
         return cls(
             **plain,

@@ -78,7 +78,7 @@ def tensor_scales(
     layers = {tensor: layer for layer in network.layers for tensor in layer.tensors}
     with ThreadPoolExecutor(threads, thread_name_prefix="neuromfa") as executor:
         found = executor.map(
-            lambda tensor: _measure(checkpoint, tensor, layers[tensor], protocol), layers
+            lambda tensor: tensor_scale(checkpoint, tensor, layers[tensor], protocol), layers
         )
         return dict(zip(layers, found, strict=True))
 
@@ -115,7 +115,10 @@ def row_blocks(checkpoint: Checkpoint, tensor: str) -> Iterator[Float64]:
         yield checkpoint.read(tensor, start, min(start + step, rows)).astype("float64")
 
 
-def _measure(checkpoint: Checkpoint, tensor: str, layer: Layer, protocol: Protocol) -> TensorScale:
+def tensor_scale(
+    checkpoint: Checkpoint, tensor: str, layer: Layer, protocol: Protocol
+) -> TensorScale:
+    """Measure one tensor; messages name it by its layer. See `tensor_scales`."""
     weights, sums, squares, edges = 0, [], [], False
     for block in row_blocks(checkpoint, tensor):
         values = block.ravel()

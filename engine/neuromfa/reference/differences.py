@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from neuromfa.multifractal import (
     Float64,
-    Int64,
     MassExponents,
     PartitionSums,
     mass_exponents,
@@ -17,7 +16,7 @@ from neuromfa.multifractal import (
     spectrum,
 )
 from neuromfa.protocol import Protocol
-from neuromfa_kernels import partition_function
+from neuromfa_kernels import TILE, partition_function
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,7 +76,7 @@ def forward_spectrum(counts: npt.NDArray[np.uint32], protocol: Protocol) -> Forw
         Z_log += tile_log
     sums = PartitionSums(q, Z, Z_log, tiles.observed, counted=tiles.counted)
     fit = mass_exponents(sums, protocol)
-    tau = fit.tau if fit.undefined else _covariance_slopes(sums, fit.radii)
+    tau = fit.tau if fit.undefined else _scripted_slopes(counts, sums, fit, protocol)
     alpha = np.diff(tau) / np.diff(q)
     f = q[:-1] * alpha - tau[:-1]
     return ForwardSpectrum(
@@ -91,12 +90,45 @@ def forward_spectrum(counts: npt.NDArray[np.uint32], protocol: Protocol) -> Forw
     )
 
 
-def _covariance_slopes(sums: PartitionSums, radii: Int64) -> Float64:
-    """Mass exponents by the covariances of ln Z_q with ln(r / r_max), as the scripts fit them.
+def _scripted_slopes(
+    counts: npt.NDArray[np.uint32], sums: PartitionSums, fit: MassExponents, protocol: Protocol
+) -> Float64:
+    """Mass exponents rounded as the scripts round them, where the last bit matters.
 
-    The same as `mass_exponents` but for rounding. It is done once more because the last bit of
-    tau(0) decides which of two ties is called alpha_0, and which samples a filter mode drops.
+    The same as `fit.tau` but for rounding. Of the two ties that may be called alpha_0, and of
+    the samples that a filter mode drops, the last bits of tau at zero and at the q before it
+    decide: so slopes are taken through covariances, and that one sum neuron after neuron.
     """
-    x = np.log(radii / radii[-1])
-    covariances = [np.cov(x, np.log(Z[radii - 1]), bias=True) for Z in sums.Z]
+    Z, at = sums.Z.copy(), fit.radii - 1
+    before = int(np.searchsorted(sums.q, 0.0)) - 1
+    if before >= 0:
+        Z[before] = sum_in_order(counts, float(sums.q[before]), protocol.min_neighbours)
+    x = np.log(fit.radii / fit.radii[-1])
+    covariances = [np.cov(x, np.log(of_q[at]), bias=True) for of_q in Z]
     return np.array([c[0, 1] / c[0, 0] for c in covariances])
+
+
+def sum_in_order(counts: npt.NDArray[np.uint32], q: float, few: int) -> Float64:
+    """Sum of p^q over the counted neurons, one after another, each power rounded once.
+
+    Parameters
+    ----------
+    counts : uint32 array, shape (n_radii, n_neurons)
+        Neighbour counts.
+    q : float
+        Moment.
+    few : int
+        A neuron is counted if it has more neighbours than this.
+
+    Returns
+    -------
+    float64 array, shape (n_radii,)
+    """
+    total: Float64 = np.zeros(len(counts))
+    of_neuron = counts.T
+    for first in range(0, len(of_neuron), TILE):
+        within = of_neuron[first : first + TILE].cumsum(axis=1, dtype=np.int64)
+        within = within[within[:, -1] > few] + 1
+        for powers in (within / within[:, -1:]) ** q:
+            total += powers
+    return total

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,7 @@ class ReferenceEmergence:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready values: None where undefined."""
-        return {name: plain(getattr(self, name)) for name in self.__slots__}
+        return {f.name: plain(getattr(self, f.name)) for f in fields(self)}
 
     def to_json(self) -> str:
         """`to_dict` as JSON text (RFC 8259: no NaN)."""
@@ -94,7 +94,7 @@ def reference_emergence(
 
     References
     ----------
-    Definitions, section 6; NeuroMFA (ICLR 2025), equation 8.
+    docs/reference.md; definitions, section 6.
     """
     for name in ("protocol", "architecture", "sizes", "layout"):
         mine, its = getattr(analysis, name), getattr(baseline, name)

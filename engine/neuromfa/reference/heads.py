@@ -134,7 +134,10 @@ def _by_group(heads: Heads, _keys: int, group: int) -> _Found | None:
         key = _once(base + group * size)
         return np.concatenate([base + head % group * size, key, key + size])
 
-    return outputs, f"{group} queries, key and value, for each key head"
+    return (
+        outputs,
+        "query, key, value by head" if group == 1 else f"{group} queries, key, value by group",
+    )
 
 
 def _by_processor(heads: Heads, _keys: int, group: int) -> _Found | None:

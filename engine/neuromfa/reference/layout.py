@@ -105,10 +105,12 @@ def sampled_blocks(
             found.setdefault(layer.block, {})[layer.role] = layer
     where = checkpoint.source
     if not found or network.architecture == "generic":
-        _refuse(where, "no architecture that the registry knows, so its blocks are not known")
+        _refuse(where, "the registry knows no architecture with these tensor names")
     stacks = {re.sub(r"\.?\d[\d.]*$", "", block) for block in found}
     if len(stacks) > 1:
-        _refuse(where, f"several stacks of blocks ({', '.join(map(repr, sorted(stacks)))})")
+        _refuse(
+            where, f"there are several stacks of blocks ({', '.join(map(repr, sorted(stacks)))})"
+        )
     for name, layers in found.items():
         if missing := [role for role in ROLES if role not in layers]:
             _refuse(where, f"block {name} has no {missing[0]}")
@@ -216,6 +218,6 @@ def _check_config(checkpoint: Checkpoint, blocks: Sequence[Block]) -> None:
 
 def _refuse(where: str, fact: str) -> NoReturn:
     raise UnsupportedError(
-        f"{where}: has {fact}; the reference protocol knows chains of one attention and one MLP: "
-        "analyse it with --protocol exact"
+        f"{where}: {fact}; the reference protocol knows one chain of blocks with one attention and "
+        "one MLP each: analyse this model with --protocol exact"
     )

@@ -82,7 +82,7 @@ def analyse_reference(
 
     References
     ----------
-    docs/reference.md; NeuroMFA (ICLR 2025), sections 3 and 4.
+    docs/reference.md; NeuroMFA (ICLR 2025), section 3.
 
     Examples
     --------

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 
-from neuromfa.errors import UsageError
+from neuromfa.errors import ResourceError, UsageError
 from neuromfa.scores.correlation import STATISTICS, holm
 from neuromfa.scores.estimates import FORMS, Bootstrap, Estimate, Key, estimates
 from neuromfa.scores.joining import Joined
@@ -32,7 +33,7 @@ class Association:
         The step across models; None within.
     measure : str
         What was measured on the weights.
-    task, metric, filter, shots, version
+    task, metric, filter, shots, version, limit
         The scores, as in `Series`.
     higher_is_better : bool or None
         Of the metric. Coefficients are of the scores as they are, never turned round.
@@ -67,6 +68,7 @@ class Association:
     filter: str | None
     shots: int | None
     version: str | None
+    limit: float | None
     higher_is_better: bool | None
     form: str
     statistic: str
@@ -127,7 +129,7 @@ def associate(
     UsageError
         If a setting makes no sense.
     ResourceError
-        If scipy is not installed.
+        If scipy or threadpoolctl is not installed.
 
     References
     ----------
@@ -140,11 +142,24 @@ def associate(
         )
     bootstrap = Bootstrap(seed, resamples, level)
     better = {score.series: score.higher_is_better for _, score in joined.rows}
-    return tuple(
-        row
-        for sample in samples(joined, at_step)
-        for row in _rows(sample, estimates(sample, bootstrap), better, bootstrap)
-    )
+    with _one_thread():
+        return tuple(
+            row
+            for sample in samples(joined, at_step)
+            for row in _rows(sample, estimates(sample, bootstrap), better, bootstrap)
+        )
+
+
+def _one_thread() -> AbstractContextManager[object]:
+    """Products of matrices on one thread: these are so small that more only wait for each other."""
+    try:
+        from threadpoolctl import threadpool_limits  # noqa: PLC0415  (optional)
+    except ImportError as error:
+        raise ResourceError(
+            "associations need threadpoolctl: pip install 'neuromfa[suite]'"
+        ) from error
+    limits: AbstractContextManager[object] = threadpool_limits(limits=1, user_api="blas")
+    return limits
 
 
 def record(joined: Joined, associations: Sequence[Association]) -> dict[str, Any]:
@@ -197,6 +212,7 @@ def _rows(
             filter=series.filter,
             shots=series.shots,
             version=series.version,
+            limit=series.limit,
             higher_is_better=better[series],
             form=form,
             statistic=statistic,

@@ -63,11 +63,11 @@ class Variables(NamedTuple):
     ----------
     values : float64 array, shape (k, n)
         With mean 0 and standard deviation 1.
-    mean, deviation : float64 array, shape (k, b)
-        Of the values in each resample.
+    mean, variance : float64 array, shape (k, b)
+        Of the values in each resample; a variance of zero is NaN, here and below.
     ranks : float64 array, shape (k, n, b)
         Middle ranks of all points in each resample, less their mean.
-    rank_deviation : float64 array, shape (k, b)
+    rank_variance : float64 array, shape (k, b)
         Of the ranks.
     signs : float64 array, shape (k, n, n)
         Sign of the difference of each pair of points.
@@ -77,9 +77,9 @@ class Variables(NamedTuple):
 
     values: Float64
     mean: Float64
-    deviation: Float64
+    variance: Float64
     ranks: Float64
-    rank_deviation: Float64
+    rank_variance: Float64
     signs: Float64
     untied: Float64
 
@@ -96,18 +96,19 @@ def variables(values: Float64, counts: Float64) -> Variables:
     """
     n = values.shape[1]
     values = np.ascontiguousarray(values)
+    one, other = values[:, :, None], values[:, None, :]
+    signs = (one > other).astype(np.float64) - (one < other)
     values = values - values.mean(axis=1, keepdims=True)
     values = values / np.abs(values).max(axis=1, keepdims=True)  # no overflow in what follows
     values = values / values.std(axis=1, keepdims=True)
     mean = _means(values, counts)
     variance = _means(values**2, counts) - mean**2
-    signs = np.sign(values[:, :, None] - values[:, None, :])
     below = (signs + 1) / 2  # 1 for each point below, one half for each equal one
     ranks = below @ counts.T - n / 2
     rank_variance = (counts.T * ranks**2).sum(axis=1) / n
     untied = (counts.T * (np.abs(signs) @ counts.T)).sum(axis=1)
-    untied[untied == 0] = np.nan
-    return Variables(values, mean, _root(variance), ranks, _root(rank_variance), signs, untied)
+    variance, rank_variance, untied = map(_positive, (variance, rank_variance, untied))
+    return Variables(values, mean, variance, ranks, rank_variance, signs, untied)
 
 
 def coefficients(one: Variables, many: Variables, counts: Float64) -> dict[str, Float64]:
@@ -133,9 +134,9 @@ def coefficients(one: Variables, many: Variables, counts: Float64) -> dict[str, 
     of_ranks = (counts.T * one.ranks * many.ranks).sum(axis=1) / n
     balance = (counts.T * ((one.signs * many.signs) @ counts.T)).sum(axis=1)
     found = {
-        "spearman": of_ranks / (one.rank_deviation * many.rank_deviation),
+        "spearman": of_ranks / np.sqrt(one.rank_variance * many.rank_variance),
         "kendall": balance / np.sqrt(one.untied * many.untied),
-        "pearson": products / (one.deviation * many.deviation),
+        "pearson": products / np.sqrt(one.variance * many.variance),
     }
     return {name: np.clip(value, -1, 1) for name, value in found.items()}
 
@@ -148,7 +149,8 @@ def partial(xy: Float64, xz: Float64, yz: Float64) -> Float64:
     xy, xz, yz : float64 array
         Coefficients of the pairs; shapes that broadcast.
     """
-    return (xy - xz * yz) / (_root(1 - xz**2) * _root(1 - yz**2))
+    left = np.sqrt(_positive(1 - xz**2) * _positive(1 - yz**2))
+    return np.clip((xy - xz * yz) / left, -1, 1)
 
 
 def interval(replicates: Float64, level: float) -> tuple[Float64, Float64]:
@@ -244,6 +246,6 @@ def _means(values: Float64, counts: Float64) -> Float64:
     return mean
 
 
-def _root(value: Float64) -> Float64:
-    """Square root of what is positive beyond rounding; else NaN."""
-    return np.sqrt(np.where(value > _SMALLEST, value, np.nan))
+def _positive(value: Float64) -> Float64:
+    """What is positive beyond rounding; else NaN."""
+    return np.where(value > _SMALLEST, value, np.nan)

@@ -30,7 +30,8 @@ def read_csv_table(text: str, path: Path) -> Iterator[Score]:
     ----------
     text : str
         With the columns model, task, metric, value, and step or revision; and, if there are any,
-        stderr, tokens, commit, filter, shots, version and higher_is_better. Others are not read.
+        stderr, tokens, commit, filter, shots, version, limit and higher_is_better. Others are not
+        read.
     path : Path
         The file.
 
@@ -71,6 +72,7 @@ def _score(row: Mapping[str, str], path: Path) -> Score:
         filter=row.get("filter") or None,
         shots=whole(row.get("shots")),
         version=row.get("version") or None,
+        limit=number(row.get("limit")),
         value=number(row.get("value")),
         stderr=number(row.get("stderr")),
         higher_is_better=_FLAGS.get(flag, higher_is_better(row["metric"])),

@@ -150,6 +150,8 @@ def _coefficients(
     found = {}
     for given, table in enumerate(tables):
         few = [reason or _few(FEWEST + 1) for reason in reasons]
+        if given and n <= FEWEST:
+            few = [_few(FEWEST + 1)] * len(reasons)
         for statistic in STATISTICS:
             column = [Estimate(n, scores.block, undefined=reason) for reason in few]
             if table:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from neuromfa.scores.score import Score, higher_is_better, number, place, whole
+from neuromfa.scores.score import Score, higher_is_better, number, place, whole, words
 
 SPECIFICATION, STATISTICS = "run_spec.json", "stats.json"
 
@@ -47,22 +47,23 @@ def read_helm(
         If the run does not say which model it is about.
     """
     adapter = specification["adapter_spec"]
-    if not adapter.get("model"):
+    told = words(adapter.get("model"))
+    if told is None:
         raise ValueError("run_spec.json does not say which model it is about (adapter_spec.model)")
-    model, revision, step, tokens = place(str(adapter["model"]), None)
+    model, revision, step, tokens = place(told, None)
     for row in statistics:
         name = row["name"]
-        metric = str(name.get("name", ""))
-        if name.get("perturbation") or not metric or _ACCOUNTS.fullmatch(metric):
+        metric = words(name.get("name"))
+        if name.get("perturbation") or metric is None or _ACCOUNTS.fullmatch(metric):
             continue
         yield Score(
             model=model,
             revision=revision,
             step=step,
             tokens=tokens,
-            task=_task(str(specification.get("name", path.parent.name))),
+            task=_task(words(specification.get("name")) or path.parent.name),
             metric=metric,
-            filter=name.get("split"),
+            filter=words(name.get("split")),
             shots=whole(adapter.get("max_train_instances")),
             value=number(row.get("mean")) if row.get("count") else None,
             higher_is_better=higher_is_better(metric),

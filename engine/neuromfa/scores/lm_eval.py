@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from neuromfa.revisions import parse_revision
-from neuromfa.scores.score import Score, higher_is_better, number, place, whole
+from neuromfa.scores.score import Score, higher_is_better, number, place, table, whole, words
 
 _NO_METRICS = {"alias", "name", "sample_len", "sample_count", "task_name", "bypass", ""}
 """Beside the metrics of a task; ``bypass`` stands where nothing was measured."""
 
 _NAMING = ("pretrained", "model", "engine", "path")
-_CHANGING = ("peft", "delta", "adapter", "gguf_file")
+_CHANGING = ("peft", "delta", "adapter", "lora_local_path", "gguf_file")
 """Arguments that make another model of the one that is named."""
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -49,8 +49,7 @@ def read_lm_eval(record: Mapping[str, Any], path: Path) -> Iterator[Score]:
     new = any("," in key for row in results.values() for key in row)
     model, revision, step, tokens, commit = _identity(record, path)
     for task, row in results.items():
-        versions = record.get("versions") or {}
-        version = versions.get(task)
+        version = table(record.get("versions")).get(task)
         for key, value in row.items():
             metric, _, kind = key.strip().partition(",")
             if metric in _NO_METRICS or "_stderr" in metric or ("," in key) != new:
@@ -67,6 +66,7 @@ def read_lm_eval(record: Mapping[str, Any], path: Path) -> Iterator[Score]:
                 filter=(kind if kind != "none" else None) if new else None,
                 shots=_shots(record, task),
                 version=None if version is None else str(version),
+                limit=number(table(record.get("config")).get("limit")),
                 value=_named(task, key, value),
                 stderr=_named(task, f"{metric}_stderr", stderr),
                 higher_is_better=_direction(record, task, metric),
@@ -84,16 +84,16 @@ def _named(task: str, key: str, value: object) -> float | None:
 
 def _shots(record: Mapping[str, Any], task: str) -> int | None:
     """Examples in the prompt: what was used for the task, before what was asked for in general."""
-    used = (record.get("n-shot") or {}).get(task)
+    used = table(record.get("n-shot")).get(task)
     if used is None:
-        used = ((record.get("configs") or {}).get(task) or {}).get("num_fewshot")
+        used = table(table(record.get("configs")).get(task)).get("num_fewshot")
     if used is None:
-        used = (record.get("config") or {}).get("num_fewshot")
+        used = table(record.get("config")).get("num_fewshot")
     return whole(used)
 
 
 def _direction(record: Mapping[str, Any], task: str, metric: str) -> bool | None:
-    told = ((record.get("higher_is_better") or {}).get(task) or {}).get(metric)
+    told = table(table(record.get("higher_is_better")).get(task)).get(metric)
     return told if isinstance(told, bool) else higher_is_better(metric)
 
 
@@ -101,12 +101,14 @@ def _identity(
     record: Mapping[str, Any], path: Path
 ) -> tuple[str, str | None, int | None, int | None, str | None]:
     """Model, revision, step, tokens and commit: the content comes before the file's name."""
-    config = record.get("config") or {}
+    config = table(record.get("config"))
     given = _arguments(config.get("model_args"))
     # "pythia-70m-0shot-global_step1000_eval_results_11-25-2022.json" names a step as well
     named = parse_revision(path.stem.split("_eval_results")[0].rstrip("_"))
-    model = next((given[k] for k in _NAMING if given.get(k)), None) or record.get("model_name")
-    revision = given.get("revision") or config.get("model_revision") or None
+    model = next((given[k] for k in _NAMING if given.get(k)), None) or words(
+        record.get("model_name")
+    )
+    revision = given.get("revision") or words(config.get("model_revision"))
     if model is None and given.get("load"):  # GPT-NeoX: the directory of all its checkpoints
         model = given["load"]
     elif model and revision is None and _HUB_NAME.fullmatch(model) and given.get("pretrained"):
@@ -126,7 +128,7 @@ def _identity(
         )
     if changes := [f"{k}={given[k]}" for k in _CHANGING if given.get(k)]:
         return "+".join([model, *changes]), revision, step, tokens, None
-    return model, revision, step, tokens, config.get("model_sha") or None
+    return model, revision, step, tokens, words(config.get("model_sha"))
 
 
 def _arguments(given: object) -> dict[str, str]:

@@ -137,19 +137,15 @@ class Names:
 
     def _place(self, candidates: list[int], revision: str | None, step: int | None) -> int | str:
         """The one of these checkpoints of a model that is at a revision or step."""
-        if revision is not None:
-            same = [i for i in candidates if self.checkpoints[i].revision == revision]
-            if same:
-                return same[0]
         if revision is None and step is None:
             named = [i for i in candidates if self.checkpoints[i].revision in (None, "main")]
             if len(named) == len(candidates) == 1:
                 return named[0]
             return "the scores tell neither revision nor step"
+        same = [i for i in candidates if self.checkpoints[i].revision == revision is not None]
         wanted = position(revision, step)
-        same = [
-            i for i in candidates if wanted is not None and self.checkpoints[i].position == wanted
-        ]
+        if not same and wanted is not None:
+            same = [i for i in candidates if self.checkpoints[i].position == wanted]
         if len(same) > 1:
             both = " or ".join(str(self.checkpoints[i]) for i in same[:2])
             return f"could be {both}; name it among the aliases"

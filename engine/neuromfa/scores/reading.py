@@ -44,8 +44,8 @@ def read_scores(
     ------
     BadInputError
         If a file is missing, broken or none of these; or if two files give different values for
-        the same model, revision, task, metric, filter, shots and version: which of them is right,
-        no program can know.
+        the same model, revision, task, metric, filter, shots, version and limit: which of them is
+        right, no program can know.
     """
     given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     files = sorted({file for path in given for file in _files(Path(path))})
@@ -75,14 +75,18 @@ def _read(path: Path) -> list[Score]:
     text = _text(path)
     try:
         if text.lstrip()[:1] in ("{", "["):
-            return list(_json_scores(_parsed(text), path))
-        if missing := csv_table.missing_columns(text):
+            scores = list(_json_scores(_parsed(text), path))
+        elif missing := csv_table.missing_columns(text):
             raise ValueError(
                 f"is neither JSON nor a table of scores: no column {missing[0]}; give {LAYOUTS}"
             )
-        return list(csv_table.read_csv_table(text, path))
+        else:
+            scores = list(csv_table.read_csv_table(text, path))
     except ValueError as error:
         raise BadInputError(f"{path}: {error}") from error
+    if not scores:
+        raise BadInputError(f"{path}: is a score file without a single score; leave it out")
+    return scores
 
 
 def _json_scores(record: Any, path: Path) -> Iterator[Score]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,8 @@ class Score:
         Examples in the prompt.
     version : str or None
         Version of the task.
+    limit : float or None
+        How many of the task's questions were asked, or below 1 their share; None if all were.
     value, stderr : float or None
         None if it is missing, not a number or infinite; never zero instead.
     higher_is_better : bool or None
@@ -69,13 +71,14 @@ class Score:
     filter: str | None = None
     shots: int | None = None
     version: str | None = None
+    limit: float | None = None
     stderr: float | None = None
     higher_is_better: bool | None = None
 
     @property
     def series(self) -> Series:
         """What it has in common with the scores of other checkpoints that compare with it."""
-        return Series(self.task, self.metric, self.filter, self.shots, self.version)
+        return Series(self.task, self.metric, self.filter, self.shots, self.version, self.limit)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready values."""
@@ -94,6 +97,8 @@ class Series:
         Filter (HELM: split), and version of the task.
     shots : int or None
         Examples in the prompt.
+    limit : float or None
+        How many of the task's questions were asked; None if all were.
     """
 
     task: str
@@ -101,17 +106,20 @@ class Series:
     filter: str | None
     shots: int | None
     version: str | None
+    limit: float | None
 
     def __str__(self) -> str:
         shots = None if self.shots is None else f"{self.shots} shots"
         version = None if self.version is None else f"version {self.version}"
-        more = ", ".join(part for part in (self.filter, shots, version) if part)
+        limit = None if self.limit is None else f"limit {self.limit:g}"
+        more = ", ".join(part for part in (self.filter, shots, version, limit) if part)
         return f"{self.task} {self.metric}" + (f" ({more})" if more else "")
 
     @property
     def sort_key(self) -> tuple[str, ...]:
         """Alphabetic order, the missing first."""
-        return (self.task, self.metric, str(self.filter or ""), f"{self.shots}", f"{self.version}")
+        rest = (self.filter, self.shots, self.version, self.limit)
+        return (self.task, self.metric, *("" if part is None else str(part) for part in rest))
 
 
 def number(value: object) -> float | None:
@@ -146,6 +154,16 @@ def whole(value: object) -> int | None:
     if found is not None and found != int(found):
         raise ValueError(f"{value!r} is not a whole number")
     return None if found is None else int(found)
+
+
+def words(value: object) -> str | None:
+    """Text as it is, or None for what is none or empty."""
+    return value if isinstance(value, str) and value else None
+
+
+def table(value: object) -> Mapping[str, Any]:
+    """A JSON object as it is, or an empty one for what is none."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def higher_is_better(metric: str) -> bool | None:

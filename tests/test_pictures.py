@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from neuromfa import ResourceError, UsageError, analyse, report
+from neuromfa import ResourceError, UsageError, analyse
+from neuromfa.reports import pictures
 
 
 @pytest.fixture(scope="module")
@@ -15,20 +16,24 @@ def analysis():
 
 
 @pytest.mark.parametrize(
-    ("ending", "start"), [(".png", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<?xml")]
+    ("ending", "start"), [(".png", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<svg")]
 )
 def test_every_format(analysis, tmp_path, ending, start):
     path = tmp_path / f"figure{ending}"
-    report.plot(analysis, path)
+    pictures.plot(analysis, path)
     assert path.read_bytes().startswith(start)
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_figure_says_its_numbers(analysis, tmp_path):
-    report.plot(analysis, tmp_path / "figure.svg")
+def test_the_figure_is_drawn_from_the_numbers(analysis, tmp_path):
+    pictures.plot(analysis, tmp_path / "figure.svg")
     text = (tmp_path / "figure.svg").read_text()
-    assert f"{analysis.network.alpha_0:.4f}" in text
-    assert f"{analysis.network.width:.4f}" in text
+    assert "f(α)" in text
+    assert "ln Z_q(r)" in text
+    assert "var(--" not in text
+    again = tmp_path / "again.svg"
+    pictures.plot(analysis, again)
+    assert again.read_text() == text
 
 
 def test_fits_pass_through_their_points(analysis):
@@ -44,10 +49,10 @@ def test_fits_pass_through_their_points(analysis):
 
 def test_refusals(analysis, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match=r"figure.gif: a figure's name ends in .png, .pdf, .svg"):
-        report.check(Path("figure.gif"))
+        pictures.check(Path("figure.gif"))
     empty = analyse({"w": np.full((3, 4), 0.1, np.float32)})
     with pytest.raises(UsageError, match="nothing to draw; no neuron has more than 10 edges"):
-        report.plot(empty, tmp_path / "figure.png")
-    monkeypatch.setattr(report, "find_spec", lambda _: None)
+        pictures.plot(empty, tmp_path / "figure.png")
+    monkeypatch.setattr(pictures, "find_spec", lambda _: None)
     with pytest.raises(ResourceError, match=r"pip install 'neuromfa\[report\]'"):
-        report.check(Path("figure.png"))
+        pictures.check(Path("figure.png"))

@@ -1,0 +1,1 @@
+"""Suites: many checkpoints of many models, one protocol, one directory of results."""
