@@ -57,8 +57,8 @@ class Array(np.ndarray):
 class Cupy:
     """The module: `sys.modules["cupy"]`."""
 
-    def __init__(self, *, devices=2, room=1 << 30):
-        self.devices, self.room = devices, room
+    def __init__(self, *, devices=2, room=1 << 30, architecture=(8, 9)):
+        self.devices, self.room, self.architecture = devices, room, architecture
         self.entered, self.options, self.current = [], [], 0
         errors = (CUDADriverError, CUDARuntimeError)
         self.cuda = types.SimpleNamespace(
@@ -89,8 +89,8 @@ class Cupy:
             "name": b"Double",
             "sharedMemPerBlockOptin": 101_376,
             "multiProcessorCount": 3,
-            "major": 8,
-            "minor": 9,
+            "major": self.architecture[0],
+            "minor": self.architecture[1],
         }
 
     def _take(self, shape, dtype):

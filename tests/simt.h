@@ -285,27 +285,5 @@ SIMT_RUNTIME void entry() {
     next();
   }
 }
-
-SIMT_RUNTIME void make_fiber(Fiber& fiber, int id) {
-  fiber.stack = stacks + size_t(id) * STACK;
-  fiber.size = STACK;
-  fiber.id = id;
-  fiber.lane = id & 31;
-  fiber.fake_stack = nullptr;
-  SIMT_ASAN(__asan_unpoison_memory_region(fiber.stack, STACK);)
-#ifdef __x86_64__
-  void** top = reinterpret_cast<void**>(static_cast<char*>(fiber.stack) + STACK);
-  *--top = nullptr;
-  *--top = reinterpret_cast<void*>(entry);
-  for (int i = 0; i < 6; i++) *--top = nullptr;
-  fiber.stack_pointer = top;
-#else
-  getcontext(&fiber.context);
-  fiber.context.uc_stack.ss_sp = fiber.stack;
-  fiber.context.uc_stack.ss_size = STACK;
-  fiber.context.uc_link = nullptr;
-  makecontext(&fiber.context, entry, 0);
-#endif
-}
 }  // namespace simt
 #include "simt_launch.h"

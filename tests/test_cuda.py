@@ -105,6 +105,9 @@ def test_what_goes_wrong_is_one_sentence(cupy):
     driver = Driver(0)
     assert (driver.name, driver.multiprocessors) == ("cuda:0 (Double)", 3)
     assert (driver.shared_memory, driver.architecture) == (101_376, 89)
+    cupy.architecture = (7, 5)
+    with pytest.raises(RuntimeError, match=r"has compute capability 7\.5; must be at least 8\.0"):
+        Driver(1)
     cupy.room = 1000
     with pytest.raises(MemoryError, match=r"cuda:0 \(Double\): not enough memory for 4,000 bytes"):
         driver.zeros((10, 100), np.uint32)

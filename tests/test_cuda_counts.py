@@ -177,6 +177,20 @@ def test_matrices_in_one_launch_are_matrices_one_by_one():
 
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_two_devices_have_the_sum_of_one(dtype, axis):
+    table = radius_table(dtype, 150)
+    weights = sample(dtype, (301, 90) if axis == 1 else (90, 301))
+    halves = np.array_split(weights, 2, axis=1 - axis)
+    devices = SimtDriver(multiprocessors=7), SimtDriver(shared_memory=BLOCK_LIMITS[0])
+    found = [
+        counted(half, table, axis, driver=device)
+        for half, device in zip(halves, devices, strict=True)
+    ]
+    assert_same([a + b for a, b in zip(*found, strict=True)], counted(weights, table, axis))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_any_table_is_followed(dtype, axis):
     plain = radius_table(dtype, 60)
     # each bound at another code, as rescaled distances would have it
@@ -196,51 +210,6 @@ def test_any_table_is_followed(dtype, axis):
     assert found.dropped.tolist() == dropped
     used = "any" if dtype.itemsize > 1 else "codes8"
     assert all(used in name for name in kernels(driver))
-
-
-@pytest.fixture
-def unchecked(monkeypatch):
-    monkeypatch.setattr(cuda_counts, "_checked", set())
-
-
-PROVEN = [("bfloat16", 4000), ("bfloat16", 150), ("float16", 1024), ("float16", 150)]
-
-
-@pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("error", [-3, 3])
-@pytest.mark.parametrize(("name", "cutoff"), [*PROVEN, ("float32", 4000), ("float32", 150.5)])
-def test_arithmetic_is_exact_with_an_inexact_reciprocal(name, cutoff, error):
-    dtype = next(d for d in DTYPES if d.name == name)
-    driver = SimtDriver(defines={"RECIPROCAL_ERROR": error})
-    table = radius_table(dtype, cutoff)
-    cuda_counts.check_arithmetic(table, driver)
-    weights = sample(dtype, (64, 64))
-    expected = count_neighbours(weights, table, neuron_axis=1)
-    assert_same(counted(weights, table, driver=driver), expected)
-
-
-@pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("name", ["bfloat16", "float16", "float32"])
-def test_a_gpu_that_computes_wrongly_is_named(name):
-    dtype = next(d for d in DTYPES if d.name == name)
-    driver = SimtDriver(defines={"RECIPROCAL_ERROR": "(1<<21)"})
-    with pytest.raises(RuntimeError, match=f"simulated GPU.*{name} values a wrong radius"):
-        counted(sample(dtype, (8, 8)), radius_table(dtype, 150), driver=driver)
-
-
-@pytest.mark.usefixtures("unchecked")
-def test_a_gpu_is_checked_once_for_each_table():
-    driver = SimtDriver()
-    weights = sample("float32", (8, 8))
-    for cutoff in (150, 150, 200, 150):
-        counted(weights, radius_table("float32", cutoff), driver=driver)
-    assert [name for name, *_ in driver.launches].count("check_float32") == 2
-
-
-def test_large_radii_of_float16_are_looked_up():
-    driver = SimtDriver()
-    counted(sample("float16", (8, 8)), radius_table("float16", 1025), driver=driver)
-    assert kernels(driver) == ["any_2"]
 
 
 # ---- races and addresses

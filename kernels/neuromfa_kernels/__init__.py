@@ -1,8 +1,9 @@
 """Kernels of the neuron-based multifractal analysis: counts, partition functions, dimensions.
 
 Usable without the rest of neuromfa: they see arrays and numbers, no file and no model. The array
-decides the device: what lies on an NVIDIA GPU is worked on there, on the caller's current stream,
-and so are the results. Everything is checked here, at the door; the compiled code behind it is
+decides the device: what lies on an NVIDIA GPU is worked on there, and there are the results, CuPy
+arrays that are ready when the caller's current stream (of the library that made the array) has come
+so far. Everything is checked here, at the door; the compiled code behind it is
 imported at the first call.
 """
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from neuromfa_kernels.answers import NeighbourCounts
 from neuromfa_kernels.cuda_driver import Driver
-from neuromfa_kernels.cuda_items import Matrix, Way, items_of, matrix_of, target_of, ways
+from neuromfa_kernels.cuda_items import Way, items_of, matrix_of, part_of, ways
 from neuromfa_kernels.radius import RadiusTable, radius_table
 
 LANE_BYTES = 128
@@ -50,12 +50,12 @@ def add_many(
         Weights [rows, cols] of the table's type, or their codes, and what they are added to; all
         on the driver's GPU. The same counts may be given twice.
     """
-    parts: dict[Way, list[tuple[Matrix, npt.NDArray[Any]]]] = {}
+    parts: dict[Way, list[tuple[int, ...]]] = {}
     arithmetic = _is_proven(table)
     for weights, out in jobs:
         matrix = matrix_of(weights, neuron_axis, driver)
         for way, first, part in ways(matrix, table.dtype, arithmetic=arithmetic):
-            parts.setdefault(way, []).append((part, target_of(out, first, driver)))
+            parts.setdefault(way, []).append(part_of(part, out, first, driver))
     for way, some in parts.items():
         if way.source == "neighbours_any.cu":
             passes = _passes_over_bins(way, table, driver)
@@ -79,9 +79,7 @@ Launch = tuple[str, int, tuple[Any, ...]]
 """Kernel, counters of a neuron, arguments after the items."""
 
 
-def _launch(
-    way: Way, parts: list[tuple[Matrix, npt.NDArray[Any]]], passes: list[Launch], driver: Driver
-) -> None:
+def _launch(way: Way, parts: list[tuple[int, ...]], passes: list[Launch], driver: Driver) -> None:
     """Launch once for each pass."""
     rows = passes[0][1]  # the most of all passes
     shared = rows * way.lane_neurons * LANE_BYTES + way.staging
@@ -167,8 +165,25 @@ def check_arithmetic(table: RadiusTable, driver: Driver) -> None:
     else:
         near = table.bounds[:, np.newaxis] + np.arange(-3, 4).astype(np.uint64)
         codes = np.unique(near[near < 1 << bits])
+    wrong = wrong_bins(codes, table, driver)
+    if wrong:
+        raise RuntimeError(
+            f"{driver.name}: gives {wrong} of {2 * len(codes)} {table.dtype} values a wrong radius "
+            f"at cutoff {table.cutoff:g}; count on another device, and report this one"
+        )
+    _checked.add(key)
+
+
+def wrong_bins(codes: npt.NDArray[np.uint64], table: RadiusTable, driver: Driver) -> int:
+    """How many values, of both signs, the arithmetic of a GPU puts into another bin than the table.
+
+    Parameters
+    ----------
+    codes : uint64 array, shape (n,)
+        Bits of abs(w), for bfloat16, float16 and float32.
+    """
     bins = table.bins(codes)
-    negative = codes | np.uint64(1 << bits)
+    negative = codes | np.uint64(1 << (8 * table.dtype.itemsize - 1))
     words = np.concatenate([codes, negative]).astype(np.uint32)
     value = _values_at(table)
     wrong = driver.zeros(1, np.uint32)
@@ -185,10 +200,4 @@ def check_arithmetic(table: RadiusTable, driver: Driver) -> None:
         grid=-(-len(words) // 256),
         block=256,
     )
-    found = int(driver.to_host(wrong)[0])
-    if found:
-        raise RuntimeError(
-            f"{driver.name}: gives {found} of {len(words)} {table.dtype} values a wrong radius at "
-            f"cutoff {table.cutoff:g}; count on another device, and report this one"
-        )
-    _checked.add(key)
+    return int(driver.to_host(wrong)[0])

@@ -19,6 +19,8 @@ SOURCES = Path(__file__).parent
 """Where the `.cu` files lie."""
 OPTIONS = ("-std=c++17", "-lineinfo")
 """Never fast-math: sums are defined to the last bit."""
+OLDEST = 80
+"""Oldest architecture whose instructions are enough."""
 PLAIN_SHARED_MEMORY = 48 << 10
 """Dynamic shared memory that a kernel gets without asking."""
 
@@ -80,6 +82,11 @@ class Driver:
         with self._here("asking for its properties"):
             found = _properties(device)
         self.name, self.multiprocessors, self.shared_memory, self.architecture = found
+        if self.architecture < OLDEST:
+            raise RuntimeError(
+                f"{self.name}: has compute capability {self.architecture / 10}; must be at least "
+                f"{OLDEST / 10}"
+            )
 
     @contextmanager
     def _here(self, doing: str) -> Iterator[Any]:

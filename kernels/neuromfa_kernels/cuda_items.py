@@ -24,6 +24,8 @@ ITEM = np.dtype(
     ]
 )
 """struct Item of weights.cuh."""
+PART = np.dtype([(name, "i8") for name in ITEM.names or ()])
+"""A matrix before it is cut into items: the same fields."""
 
 STAGES = 3 * 32 * (512 + 16)
 """Shared memory for the pieces of rows, in neighbours_rows.cu."""
@@ -112,17 +114,18 @@ def ways(
         yield Way("neighbours_columns.cu", f"columns_{kind}_x1", size, 1, 512, 2), whole, rest
 
 
-def target_of(out: NeighbourCounts, first: int, driver: Driver) -> npt.NDArray[Any]:
-    """The fields of an item that say where its neurons' counts are."""
-    target = np.zeros((), ITEM)
-    names = ("counts", "near")
-    for name, array in zip(names, out[:2], strict=True):
-        down, across = (step // 4 for step in array.strides)
-        target[name] = driver.address(array) + 4 * across * first
-        target[f"{name}_down"], target[f"{name}_across"] = down, across
-    target["dropped"] = driver.address(out.dropped)
-    target["dropped_across"] = out.dropped.strides[0] // 8
-    return target
+def part_of(matrix: Matrix, out: NeighbourCounts, first: int, driver: Driver) -> tuple[int, ...]:
+    """Describe a matrix and where its counts go, from neuron `first` on: the fields of `PART`."""
+    counts, near, dropped = out
+    steps = [step // 4 for step in (*counts.strides, *near.strides)]
+    return (
+        *(matrix.address, matrix.down, matrix.across, matrix.edges, matrix.neurons),
+        driver.address(counts) + 4 * first * steps[1],
+        driver.address(near) + 4 * first * steps[3],
+        driver.address(dropped),
+        *steps,
+        dropped.strides[0] // 8,
+    )
 
 
 def _cuts(neuron_bytes: float, tiles: int, rows: int, blocks: int) -> int:
@@ -137,34 +140,33 @@ def _cuts(neuron_bytes: float, tiles: int, rows: int, blocks: int) -> int:
 
 
 def items_of(
-    parts: list[tuple[Matrix, npt.NDArray[Any]]], way: Way, *, rows: int, blocks: int
+    described: list[tuple[int, ...]], way: Way, *, rows: int, blocks: int
 ) -> npt.NDArray[Any]:
     """Tiles of neurons, cut along the edges where that is faster; the largest first.
 
     `rows` are the counters of a neuron, `blocks` how many run at a time.
     """
+    parts = np.array(described, PART)
+    edges, neurons = parts["edges"], parts["neurons"]
     tile = 32 * way.lane_neurons
-    tiles = [-(-matrix.neurons // tile) for matrix, _ in parts]
-    edges = sum(n * matrix.edges for n, (matrix, _) in zip(tiles, parts, strict=True))
-    cuts = _cuts(way.itemsize * edges / sum(tiles), sum(tiles), rows, blocks)
-    made = []
-    for matrix, target in parts:
-        pieces = max(1, min(cuts, matrix.edges // FEWEST_EDGES), -(-matrix.edges // MOST_EDGES))
-        step = -(-matrix.edges // pieces)
-        grid = np.meshgrid(
-            np.arange(0, matrix.neurons, tile), np.arange(0, matrix.edges, step), indexing="ij"
-        )
-        neuron, edge = (axis.reshape(-1) for axis in grid)
-        items = np.full(neuron.size, target)
-        at = neuron * matrix.across + edge * matrix.down
-        items["weights"] = (matrix.address + at).astype(np.uint64)
-        items["down"], items["across"] = matrix.down, matrix.across
-        items["edges"] = np.minimum(step, matrix.edges - edge)
-        items["neurons"] = np.minimum(tile, matrix.neurons - neuron)
-        for name in ("counts", "near"):
-            offset = 4 * neuron * target[f"{name}_across"]
-            items[name] = (target[name].astype(np.int64) + offset).astype(np.uint64)
-        made.append(items)
-    items = np.concatenate(made)
+    tiles = -(-neurons // tile)
+    n_tiles = int(tiles.sum())
+    cuts = _cuts(way.itemsize * float(tiles @ edges) / n_tiles, n_tiles, rows, blocks)
+    step = -(-edges // np.maximum(1, np.minimum(cuts, edges // FEWEST_EDGES)))
+    step = np.minimum(step, MOST_EDGES)
+    pieces = -(-edges // step)
+    n = tiles * pieces
+    which = np.repeat(np.arange(len(parts)), n)
+    own = np.arange(len(which)) - np.repeat(np.cumsum(n) - n, n)
+    neuron, edge = own // pieces[which] * tile, own % pieces[which] * step[which]
+    every = parts[which]
+    items = np.empty(len(which), ITEM)
+    for name in PART.names or ():
+        items[name] = every[name]
+    items["weights"] += (neuron * every["across"] + edge * every["down"]).astype(np.uint64)
+    items["edges"] = np.minimum(step[which], every["edges"] - edge)
+    items["neurons"] = np.minimum(tile, every["neurons"] - neuron)
+    for name in ("counts", "near"):
+        items[name] += (4 * neuron * every[f"{name}_across"]).astype(np.uint64)
     work = items["edges"].astype(np.int64) * items["neurons"]
     return items[np.argsort(-work, kind="stable")]

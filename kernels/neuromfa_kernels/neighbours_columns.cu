@@ -2,7 +2,8 @@
 //
 // A warp reads a row segment of 32 lanes x C neurons at once; the warps of a block take rows in
 // turn and share its counters. Launch: 512 threads, any number of blocks; they take items from a
-// ticket. Shared memory: (rows + 3) x C x 128 bytes. Floor: the bytes of the weights, once.
+// ticket. Shared memory: (rows + 3) x C x 128 bytes. Floor: the bytes of the weights, once; the
+// machine code of sm_90 has ten instructions for a bfloat16, one of them a shared atomic.
 #include "weights.cuh"
 #define THREADS 512
 
@@ -36,67 +37,57 @@ struct Segment {
   }
 };
 
+// Counts U row segments; says whether one of their weights is of a rare class.
 template <int S, int C, bool LATER, int U>
-struct Group {  // U row segments in registers
+__device__ __forceinline__ bool count_group(const Words<Segment<S, C>::N> (&rows)[U],
+                                            const Pass& pass, const Place<C>& place) {
   typedef Segment<S, C> Seg;
-  Words<Seg::N> rows[U];
-
-  __device__ __forceinline__ void load(const u8*& p, long long step) {
+  Extremes extremes;
 #pragma unroll
-    for (int u = 0; u < U; u++) {
-      rows[u] = Seg::load(p);
-      p += step;
-    }
-  }
-
-  __device__ __forceinline__ void count_all(const Pass& pass, const Place<C>& place,
-                                            Totals& totals) const {
-    Extremes extremes;
+  for (int u = 0; u < U; u++)
 #pragma unroll
-    for (int u = 0; u < U; u++)
-#pragma unroll
-      for (int j = 0; j < C; j++) {
-        const float size = size_of<S>(rows[u].word[j / Seg::PER_WORD], j % Seg::PER_WORD);
+    for (int j = 0; j < C; j++) {
+      const u32 word = rows[u].word[j / Seg::PER_WORD];
+      if constexpr (S == CODES8) {
+        const u32 code = word >> (8 * j) & 0x7f;
+        atomicAdd(counter((code << Place<C>::SHIFT) + 4 * (threadIdx.x & 31) + 128 * j), 1u);
+      } else {
+        const float size = size_of<S>(word, j % Seg::PER_WORD);
         count<S, C, LATER>(size, j, pass, place);
-        if (!LATER) extremes.see(size);
+        if constexpr (!LATER) extremes.see(size);
       }
-    if constexpr (!LATER) {
-      if (!extremes.rare(pass)) return;
+    }
+  return S != CODES8 && !LATER && extremes.rare(pass);
+}
+
+// Looks at U row segments before `end` again. They are read once more: that is rare, and costs no
+// registers elsewhere.
+template <int S, int C, int U>
+__device__ __forceinline__ void set_group_right(const u8* end, long long step, const Pass& pass,
+                                                const Place<C>& place, Totals& totals) {
+  typedef Segment<S, C> Seg;
+  if constexpr (S != CODES8) {
+    const u8* p = end - U * step;
+#pragma unroll 1
+    for (int u = 0; u < U; u++, p += step) {
+      const Words<Seg::N> row = Seg::load(p);
 #pragma unroll
-      for (int u = 0; u < U; u++)
-#pragma unroll
-        for (int j = 0; j < C; j++) {
-          const float size = size_of<S>(rows[u].word[j / Seg::PER_WORD], j % Seg::PER_WORD);
-          set_right<C>(size, j, pass, place, totals);
-        }
+      for (int j = 0; j < C; j++)
+        set_right<C>(size_of<S>(row.word[j / Seg::PER_WORD], j % Seg::PER_WORD), j, pass, place,
+                     totals);
     }
   }
-};
+}
 
-template <int C, bool LATER, int U>
-struct Group<CODES8, C, LATER, U> {
-  typedef Segment<CODES8, C> Seg;
-  Words<1> rows[U];
-
-  __device__ __forceinline__ void load(const u8*& p, long long step) {
+template <int S, int C, int U>
+__device__ __forceinline__ void load_group(Words<Segment<S, C>::N> (&rows)[U], const u8*& p,
+                                           long long step) {
 #pragma unroll
-    for (int u = 0; u < U; u++) {
-      rows[u] = Seg::load(p);
-      p += step;
-    }
+  for (int u = 0; u < U; u++) {
+    rows[u] = Segment<S, C>::load(p);
+    p += step;
   }
-
-  __device__ __forceinline__ void count_all(const Pass&, const Place<C>&, Totals&) const {
-    const u32 lane = 4 * (threadIdx.x & 31);
-#pragma unroll
-    for (int u = 0; u < U; u++)
-#pragma unroll
-      for (int j = 0; j < C; j++) {
-        const u32 code = rows[u].word[0] >> (8 * j) & 0x7f;
-        atomicAdd(counter((code << Place<C>::SHIFT) + 128 * j + lane), 1u);
-      }
-  }
-};
+}
 
 // Two groups in different registers: one is on its way while the other is counted. (A single group
 // filled again in place does not overlap: the compiler moves its loads to the end and waits.)
@@ -108,25 +99,27 @@ __device__ __forceinline__ void count_item(const Item& item, const Pass& pass,
   const u8* p = item.weights + lane * (C * Bytes<S>::of) + warp * item.down;
   const long long step = item.down * warps;
   u32 left = (item.edges - warp + warps - 1) / warps;
-  Group<S, C, LATER, U> a, b;
+  Words<Segment<S, C>::N> a[U], b[U], one[1];
   if (left >= 2 * U) {
-    a.load(p, step);
+    load_group<S, C, U>(a, p, step);
 #pragma unroll 1
     for (;;) {
-      b.load(p, step);
-      a.count_all(pass, place, totals);
+      load_group<S, C, U>(b, p, step);
+      if (count_group<S, C, LATER, U>(a, pass, place))
+        set_group_right<S, C, U>(p - U * step, step, pass, place, totals);
       left -= 2 * U;
       const bool more = left >= 2 * U;
-      if (more) a.load(p, step);
-      b.count_all(pass, place, totals);
+      if (more) load_group<S, C, U>(a, p, step);
+      if (count_group<S, C, LATER, U>(b, pass, place))
+        set_group_right<S, C, U>(more ? p - U * step : p, step, pass, place, totals);
       if (!more) break;
     }
   }
 #pragma unroll 1
   for (; left > 0; left--) {
-    Group<S, C, LATER, 1> one;
-    one.load(p, step);
-    one.count_all(pass, place, totals);
+    load_group<S, C, 1>(one, p, step);
+    if (count_group<S, C, LATER, 1>(one, pass, place))
+      set_group_right<S, C, 1>(p, step, pass, place, totals);
   }
 }
 
