@@ -76,7 +76,7 @@ def test_quiet_prints_nothing_and_output_writes_files(tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert neuromfa.read_analysis(tmp_path / "out").network.neurons == 5376
     assert (tmp_path / "out" / "fractal_dimensions.parquet").exists()
-    assert (tmp_path / "figure.svg").read_text().startswith("<?xml")
+    assert (tmp_path / "figure.svg").read_text().startswith("<svg")
 
 
 def test_plan_reads_no_weight(tmp_path):
