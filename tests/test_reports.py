@@ -303,9 +303,23 @@ def test_the_sampled_procedure(tmp_path):
     assert [row[3] for row in drawn.table.rows] == [point["degree_sd"] for point in points]
     assert "standard deviation over the samples" in drawn.caption
     assert "jackknife" not in drawn.caption
+    alone = open_material(_reference_record(results, tmp_path))
+    blocks = [item for section in story.tell(alone) for item in section.items]
+    (groups,) = (item for item in blocks if getattr(item, "name", "").startswith("groups"))
+    (network,) = groups.table.rows
+    statistics = results.analysis(results.entries[-1]).statistics()
+    assert network[4:8] == tuple(
+        statistics[f"{name}_{of}"] for name in ("alpha_0", "width") for of in ("mean", "sd")
+    )
     lines = {item.title: item.reason for item in items(sections, Missing)}
     assert lines["Neuron fractal dimensions"] == "the record keeps no distribution of them"
     assert lines["Distance from null models"] == "no null models were computed"
+
+
+def _reference_record(results, folder):
+    path = folder / "reference.json"
+    path.write_text(results.analysis(results.entries[-1]).to_json())
+    return path.parent
 
 
 def test_checkpoints_without_steps_stand_in_order(tmp_path):
@@ -321,7 +335,7 @@ def test_checkpoints_without_steps_stand_in_order(tmp_path):
 
 
 def test_refusals(tmp_path, monkeypatch):
-    with pytest.raises(BadInputError, match=r"neither suite.json nor analysis.json is there"):
+    with pytest.raises(BadInputError, match=r"neither suite\.json nor .* is there"):
         open_material(tmp_path)
     with pytest.raises(BadInputError, match=r"nothing\.json"):
         open_material(tmp_path / "nothing.json")

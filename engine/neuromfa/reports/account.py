@@ -69,7 +69,7 @@ def provenance(material: Material) -> Section:
 
 def sampled(material: Material) -> bool:
     """Whether the protocol is the sampled one."""
-    return (material.suite or {}).get("protocol_kind") == "reference"
+    return any(series.sampled for series in material.series)
 
 
 def _entries(material: Material) -> Item:

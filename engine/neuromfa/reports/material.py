@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -18,10 +19,13 @@ from neuromfa.results import Analysis
 from neuromfa.storage import read_analysis
 
 if TYPE_CHECKING:
+    from neuromfa.reference.record import ReferenceAnalysis
     from neuromfa.suites.entries import Entry
     from neuromfa.suites.suite_results import SuiteResults
 
 Record = Mapping[str, Any]
+
+RECORDS = ("analysis.json", "reference.json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,8 +158,8 @@ def open_material(path: str | os.PathLike[str]) -> Material:
     Parameters
     ----------
     path : path
-        The results of a suite (a directory with ``suite.json``), or one analysis: its directory
-        or its ``analysis.json``.
+        The results of a suite (a directory with ``suite.json``), or one analysis: its directory,
+        its ``analysis.json``, or its ``reference.json`` if it followed the authors' procedure.
 
     Raises
     ------
@@ -167,20 +171,35 @@ def open_material(path: str | os.PathLike[str]) -> Material:
         from neuromfa.suites.suite_results import read_suite  # noqa: PLC0415  (slow to import)
 
         return _of_suite(read_suite(place))
-    if place.is_dir() and not (place / "analysis.json").exists():
+    if place.is_dir():
+        place = next((p for p in map(place.joinpath, RECORDS) if p.exists()), place)
+    if place.name == "reference.json":
+        return of_analysis(as_analysis(_read_reference(place)), sampled=True)
+    if place.is_dir():
         raise BadInputError(
-            f"{place}: neither suite.json nor analysis.json is there; "
+            f"{place}: neither suite.json nor analysis.json nor reference.json is there; "
             "give the directory that `neuromfa suite run` or `neuromfa analyse --output` wrote"
         )
     return of_analysis(read_analysis(place))
 
 
-def of_analysis(analysis: Analysis) -> Material:
+def _read_reference(path: Path) -> ReferenceAnalysis:
+    from neuromfa.reference.record import ReferenceAnalysis  # noqa: PLC0415  (slow to import)
+
+    try:
+        return ReferenceAnalysis.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise BadInputError(f"{path}: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadInputError(f"{path}: not the record of an analysis ({error!r})") from error
+
+
+def of_analysis(analysis: Analysis, *, sampled: bool = False) -> Material:
     """The material of a single analysis."""
     name = Path(analysis.source).name or analysis.source
     point = Point(label=name, at=0.0, step=None, tokens=None, analysis=analysis)
     one = "this is a single checkpoint: emergence needs several, see `neuromfa suite`"
-    series = Series(model=name, points=(point,), by_step=False, no_emergence=one)
+    series = Series(model=name, points=(point,), by_step=False, no_emergence=one, sampled=sampled)
     return Material(title=name, series=(series,))
 
 
