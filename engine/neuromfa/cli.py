@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,15 +12,13 @@ import click
 
 import neuromfa
 from neuromfa.errors import NeuromfaError, ResourceError, UsageError
-from neuromfa.protocol import INCLUDABLE, Protocol, q_grid
+from neuromfa.options import OPENING, PROTOCOL, RESOURCES, settings, with_options
 
 if TYPE_CHECKING:
     from neuromfa.analysis import Progress
     from neuromfa.results import Group
 
 INTERRUPTED = 130
-UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-
 
 _ROOMS: dict[str, str] = {}
 """Verbs that live with what they do, and the module of each: it holds a command of that name."""
@@ -70,73 +67,9 @@ def main() -> None:
     sys.exit(code)
 
 
-def _moments(text: str) -> tuple[float, ...]:
-    """``-3:3:0.1`` is a grid, ``-1,0,2`` a list."""
-    try:
-        if ":" in text:
-            first, last, step = map(float, text.split(":"))
-            return q_grid(first, last, step)
-        return tuple(map(float, text.split(",")))
-    except ValueError as error:
-        raise UsageError(f"--q {text}: write FIRST:LAST:STEP or a list like -1,0,2") from error
-
-
-def _bytes(text: str) -> int:
-    """``512M`` or ``2G`` or a plain number of bytes."""
-    number, unit = (text[:-1], text[-1].lower()) if text[-1:].isalpha() else (text, "")
-    try:
-        return int(float(number) * UNITS[unit] if unit else int(number))
-    except (ValueError, KeyError, OverflowError) as error:
-        raise UsageError(f"--memory {text}: write a number of bytes, or like 512M or 2G") from error
-
-
-_OPENING = (
-    click.option("--revision", help="Branch, tag or commit of a hub name."),
-    click.option("--allow-pickle", is_flag=True, help="Read .bin files (weights_only=True)."),
-    click.option(
-        "--architectures", type=click.Path(path_type=Path), help="Registry file with more families."
-    ),
-    click.option("--strict", is_flag=True, help="Refuse a matrix that no rule names."),
-    click.option("--threads", type=int, help="Threads; all processors by default."),
-    click.option(
-        "--memory", default="512M", help="Private memory for the work.", show_default=True
-    ),
-)
-_PROTOCOL = (
-    click.option(
-        "--cutoff", type=float, default=150.0, show_default=True, help="Largest distance."
-    ),
-    click.option("--q", default="-3:3:0.1", show_default=True, help="Moments: grid or list."),
-    click.option("--min-neighbours", type=int, default=10, show_default=True),
-    click.option("--radii", type=click.Choice(["observed", "all"]), default="observed"),
-    click.option("--experts", type=click.Choice(["joint", "separate"]), default="joint"),
-    click.option("--nonfinite", type=click.Choice(["error", "drop"]), default="error"),
-    click.option(
-        "--include", multiple=True, type=click.Choice(INCLUDABLE), help="Analyse as well."
-    ),
-)
-
-
-def _with(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def decorate(command: Any) -> Any:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
-def _settings(options: dict[str, Any]) -> tuple[Protocol, dict[str, Any]]:
-    """Protocol, and how to open and what to use, from the options of the command line."""
-    options["memory"] = _bytes(options["memory"])
-    options["q"] = _moments(options["q"])
-    names = ("cutoff", "q", "min_neighbours", "radii", "experts", "nonfinite", "include")
-    return Protocol(**{name: options.pop(name) for name in names}), options
-
-
 @cli.command()
 @click.argument("checkpoint")
-@_with(*_PROTOCOL, *_OPENING)
+@with_options(*PROTOCOL, *OPENING, *RESOURCES)
 @click.option("--json", "as_json", is_flag=True, help="Print the whole record as JSON.")
 @click.option("--output", type=click.Path(path_type=Path), help="Directory for JSON and Parquet.")
 @click.option("--fractal-dimensions", is_flag=True, help="Keep those of single neurons.")
@@ -156,7 +89,7 @@ def analyse(
     from neuromfa import console, report, storage  # noqa: PLC0415  (slow to import)
     from neuromfa.analysis import analyse as run  # noqa: PLC0415
 
-    protocol, resources = _settings(options)
+    protocol, resources = settings(options)
     if fractal_dimensions and output is None:
         raise UsageError("--fractal-dimensions: give a directory for them with --output")
     if output is not None:
@@ -196,14 +129,14 @@ def analyse(
 
 @cli.command()
 @click.argument("checkpoint")
-@_with(*_PROTOCOL, *_OPENING)
+@with_options(*PROTOCOL, *OPENING, *RESOURCES)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def plan(checkpoint: str, *, as_json: bool, **options: Any) -> None:
     """Tell what an analysis would read and need, from headers alone."""
     from neuromfa import console  # noqa: PLC0415  (slow to import)
     from neuromfa.preview import preview  # noqa: PLC0415
 
-    protocol, resources = _settings(options)
+    protocol, resources = settings(options)
     record = preview(checkpoint, protocol, **resources)
     if as_json:
         click.echo(json.dumps(record, indent=1))

@@ -1,0 +1,87 @@
+"""Options that several verbs of the command line share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from neuromfa.errors import UsageError
+from neuromfa.protocol import INCLUDABLE, Protocol, q_grid
+
+UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+
+def moments(text: str) -> tuple[float, ...]:
+    """``-3:3:0.1`` is a grid, ``-1,0,2`` a list."""
+    try:
+        if ":" in text:
+            first, last, step = map(float, text.split(":"))
+            return q_grid(first, last, step)
+        return tuple(map(float, text.split(",")))
+    except ValueError as error:
+        raise UsageError(f"--q {text}: write FIRST:LAST:STEP or a list like -1,0,2") from error
+
+
+def memory_size(text: str) -> int:
+    """``512M`` or ``2G`` or a plain number of bytes."""
+    number, unit = (text[:-1], text[-1].lower()) if text[-1:].isalpha() else (text, "")
+    try:
+        return int(float(number) * UNITS[unit] if unit else int(number))
+    except (ValueError, KeyError, OverflowError) as error:
+        raise UsageError(f"--memory {text}: write a number of bytes, or like 512M or 2G") from error
+
+
+OPENING = (
+    click.option("--revision", help="Branch, tag or commit of a hub name."),
+    click.option("--allow-pickle", is_flag=True, help="Read .bin files (weights_only=True)."),
+    click.option(
+        "--architectures", type=click.Path(path_type=Path), help="Registry file with more families."
+    ),
+    click.option("--strict", is_flag=True, help="Refuse a matrix that no rule names."),
+)
+"""How a checkpoint is opened and classified."""
+
+RESOURCES = (
+    click.option("--threads", type=int, help="Threads; all processors by default."),
+    click.option(
+        "--memory", default="512M", help="Private memory for the work.", show_default=True
+    ),
+)
+"""What may be used; never changes a bit of a result."""
+
+PROTOCOL = (
+    click.option(
+        "--cutoff", type=float, default=150.0, show_default=True, help="Largest distance."
+    ),
+    click.option("--q", default="-3:3:0.1", show_default=True, help="Moments: grid or list."),
+    click.option("--min-neighbours", type=int, default=10, show_default=True),
+    click.option("--radii", type=click.Choice(["observed", "all"]), default="observed"),
+    click.option("--experts", type=click.Choice(["joint", "separate"]), default="joint"),
+    click.option("--nonfinite", type=click.Choice(["error", "drop"]), default="error"),
+    click.option(
+        "--include", multiple=True, type=click.Choice(INCLUDABLE), help="Analyse as well."
+    ),
+)
+"""The settings that may change a number."""
+
+
+def with_options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Decorate a command with options, which its help then lists in this order."""
+
+    def decorate(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def settings(options: dict[str, Any]) -> tuple[Protocol, dict[str, Any]]:
+    """Protocol, and how to open and what to use, from the options of the command line."""
+    options["memory"] = memory_size(options["memory"])
+    options["q"] = moments(options["q"])
+    names = ("cutoff", "q", "min_neighbours", "radii", "experts", "nonfinite", "include")
+    return Protocol(**{name: options.pop(name) for name in names}), options
