@@ -62,8 +62,13 @@ def jackknife(
             return None
         curve = spectrum(rest, exponents, protocol)
         replicates.append(np.array([curve.alpha_0, curve.width, *exponents.tau]))
-    values = np.array(replicates)
-    spread = values - values.mean(axis=0)
-    n = len(parts)
-    stderr = np.sqrt((n - 1) / n * (spread * spread).sum(axis=0))
-    return Jackknife(n, stderr[2:], float(stderr[0]), float(stderr[1]))
+    stderr = standard_errors(np.array(replicates))
+    return Jackknife(len(parts), stderr[2:], float(stderr[0]), float(stderr[1]))
+
+
+def standard_errors(replicates: Float64) -> Float64:
+    """Delete-one standard errors [k] of k statistics from their replicates, float64 [parts, k]."""
+    n = len(replicates)
+    spread = replicates - replicates.mean(axis=0)
+    errors: Float64 = np.sqrt((n - 1) / n * (spread * spread).sum(axis=0))
+    return errors

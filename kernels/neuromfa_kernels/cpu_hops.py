@@ -15,14 +15,11 @@ import numpy.typing as npt
 
 from neuromfa_kernels.cpu_jit import kernel
 from neuromfa_kernels.cpu_threads import spread
+from neuromfa_kernels.radius import HOP_SOURCES
 
-WORDS = 8
-SOURCES = 64 * WORDS
-"""Sources that one search follows."""
+WORDS = HOP_SOURCES // 64
 PLANES = 33
 """Binary digits of a count: a graph has fewer than 2^32 nodes."""
-NODE_BYTES = 3 * 8 * WORDS + 8
-"""Scratch memory of one search, for each node of the graph."""
 
 
 @kernel
@@ -117,9 +114,9 @@ def count_hops(
     threads: int,
 ) -> npt.NDArray[np.uint32]:
     """Nodes at exactly 1, 2, ... hops from each source, [hops, sources]; see `search`."""
-    parts = [sources[i : i + SOURCES] for i in range(0, len(sources), SOURCES)]
+    parts = [sources[i : i + HOP_SOURCES] for i in range(0, len(sources), HOP_SOURCES)]
     found = spread(lambda part: search(graph, part, most_hops), parts, threads)
     counts = np.zeros((len(sources), max(map(len, found))), np.uint32).T
     for i, part in enumerate(found):
-        counts[: len(part), i * SOURCES : i * SOURCES + part.shape[1]] = part
+        counts[: len(part), i * HOP_SOURCES : i * HOP_SOURCES + part.shape[1]] = part
     return counts

@@ -9,6 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from neuromfa_kernels.answers import FractalDimension
+from neuromfa_kernels.radius import HOP_NODE_BYTES, HOP_SOURCES
+
+__all__ = ["HOP_NODE_BYTES", "HOP_SOURCES", "count_hops", "node_dimension"]
 
 
 def count_hops(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -134,15 +135,7 @@ def _from_matrix(
     graph = from_edges(
         ends, lengths, range(matrix.shape[0]), directed=bool(directed), source=source
     )
-    return graph if directed else _without_ways_back(graph, ends)
-
-
-def _without_ways_back(graph: Adjacency, ends: tuple[Any, Any]) -> Adjacency:
-    """Say no parallel edges of a symmetric matrix, which stores every edge twice."""
-    from dataclasses import replace  # noqa: PLC0415
-
-    del ends
-    return replace(graph, parallel_edges=0)
+    return replace(graph, parallel_edges=0)  # a symmetric matrix stores every edge twice
 
 
 def _parquet(path: Path) -> pa.Table:

@@ -34,6 +34,8 @@ class GraphProtocol:
         Measure this many nodes, drawn at random; None for all.
     seed : int
         Of the draw.
+    radii : pair of float, or None
+        Fit over the radii from the first to the last, both included; None for all that occur.
     differences : {"analytic", "forward"}
         Whether alpha is the exact derivative of tau or, as in the authors' scripts, a quotient of
         forward differences.
@@ -46,6 +48,7 @@ class GraphProtocol:
     share: float = 1.0
     sources: int | None = None
     seed: int = 0
+    radii: tuple[float, float] | None = None
     differences: Literal["analytic", "forward"] = "analytic"
 
     def __post_init__(self) -> None:
@@ -64,9 +67,14 @@ class GraphProtocol:
                 raise UsageError(f"{name} {value}: must be a whole number, {ends}")
         if not 0 < self.share <= 1:
             raise UsageError(f"share {self.share:g}: must be above 0 and at most 1")
+        if self.radii is not None:
+            object.__setattr__(self, "radii", tuple(map(float, self.radii)))
+            if len(self.radii) != 2 or not 0 <= self.radii[0] < self.radii[1]:
+                raise UsageError(f"radii {self.radii}: must be a smaller and a larger one")
         if self.differences not in ("analytic", "forward"):
             raise UsageError(f"differences {self.differences!r}: must be analytic or forward")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready record of every setting."""
-        return asdict(self) | {"q": list(self.q)}
+        radii = None if self.radii is None else list(self.radii)
+        return asdict(self) | {"q": list(self.q), "radii": radii}
