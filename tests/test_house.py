@@ -62,7 +62,7 @@ WITHOUT_KERNELS = ("multifractal", "results", "storage", "report", "console", "c
 
 HEAVY = {
     *("cugraph", "cupy", "dask", "distributed", "huggingface_hub", "matplotlib", "mpi4py"),
-    *("networkx", "numba", "pandas", "pylibcugraph", "torch", "transformers"),
+    *("networkx", "numba", "pandas", "pylibcugraph", "scipy", "torch", "transformers"),
 }
 SLOW_TO_START = {"llvmlite", "ml_dtypes", "numpy", "pyarrow", "safetensors", *HEAVY}
 MAX_LINES = 300

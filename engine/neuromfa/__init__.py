@@ -23,6 +23,9 @@ if TYPE_CHECKING:
         UnsupportedError,
         UsageError,
     )
+    from neuromfa.graphs.analysis import analyse_graph
+    from neuromfa.graphs.results import GraphAnalysis, structure_distance
+    from neuromfa.graphs.settings import GraphProtocol
     from neuromfa.protocol import Protocol, q_grid
     from neuromfa.results import Analysis, Group
     from neuromfa.storage import read_analysis, schema, write_analysis
@@ -40,6 +43,9 @@ _HOMES = {
         "UnsupportedError",
         "UsageError",
     ),
+    "graphs.analysis": ("analyse_graph",),
+    "graphs.results": ("GraphAnalysis", "structure_distance"),
+    "graphs.settings": ("GraphProtocol",),
     "protocol": ("Protocol", "q_grid"),
     "results": ("Analysis", "Group"),
     "storage": ("read_analysis", "schema", "write_analysis"),
@@ -50,6 +56,8 @@ __all__ = [
     "Analysis",
     "BadInputError",
     "Checkpoint",
+    "GraphAnalysis",
+    "GraphProtocol",
     "Group",
     "NeuromfaError",
     "PartialError",
@@ -59,10 +67,12 @@ __all__ = [
     "UnsupportedError",
     "UsageError",
     "analyse",
+    "analyse_graph",
     "open_checkpoint",
     "q_grid",
     "read_analysis",
     "schema",
+    "structure_distance",
     "write_analysis",
 ]
 

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 
-_ROOMS: dict[str, str] = {}
+_ROOMS: dict[str, str] = {
+    "graph": "neuromfa.graphs.verbs",
+}
 """Verbs that live with what they do, and the module of each: it holds a command of that name."""
 
 

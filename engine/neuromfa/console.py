@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 WIDTH_WITHOUT_TERMINAL = 120
 
 
-def _console() -> Console:
+def standard_output() -> Console:
     """Standard output; wide enough where there is no terminal to ask. Obeys NO_COLOR."""
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -33,7 +33,8 @@ def _console() -> Console:
     return console
 
 
-def _number(value: float, stderr: float | None = None) -> str:
+def number(value: float, stderr: float | None = None) -> str:
+    """Four decimals, with a standard error if there is one; a dash where undefined."""
     if not math.isfinite(value):
         return "-"
     return f"{value:.4f}" if stderr is None else f"{value:.4f} ± {stderr:.4f}"
@@ -41,7 +42,7 @@ def _number(value: float, stderr: float | None = None) -> str:
 
 def print_analysis(analysis: Analysis) -> None:
     """Print an analysis: the network, its roles, its blocks, and what to be aware of."""
-    console, coverage = _console(), analysis.coverage
+    console, coverage = standard_output(), analysis.coverage
     console.print(f"[bold]{analysis.source}[/bold]  ({analysis.architecture})", soft_wrap=True)
     facts = analysis.provenance
     console.print(
@@ -76,10 +77,10 @@ def _row(group: Group) -> list[str]:
         f"{group.neurons:,}",
         f"{group.counted_neurons:,}",
         f"{group.edges_in_range / weights:.1%}" if weights else "-",
-        _number(group.alpha_0, errors.get("alpha_0_stderr")),
-        _number(group.width, errors.get("width_stderr")),
-        _number(group.r2_min),
-        "-" if mean is None else _number(mean),
+        number(group.alpha_0, errors.get("alpha_0_stderr")),
+        number(group.width, errors.get("width_stderr")),
+        number(group.r2_min),
+        "-" if mean is None else number(mean),
     ]
 
 
@@ -105,12 +106,12 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
         )
     for row in rows:
         table.add_row(*(f"{v:,}" if isinstance(v, int) else str(v) for v in row.values()))
-    _console().print(table)
+    standard_output().print(table)
 
 
 def print_preview(record: Mapping[str, Any]) -> None:
     """Print what `neuromfa.preview.preview` found."""
-    console, coverage = _console(), record["coverage"]
+    console, coverage = standard_output(), record["coverage"]
     keys = ("name", "neurons", "weights", "bytes")
     print_table([{k: layer[k] for k in keys} for layer in record["layers"]])
     console.print(

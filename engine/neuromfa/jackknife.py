@@ -62,11 +62,11 @@ def jackknife(
             return None
         curve = spectrum(rest, exponents, protocol)
         replicates.append(np.array([curve.alpha_0, curve.width, *exponents.tau]))
-    stderr = standard_errors(np.array(replicates))
+    stderr = jackknife_stderr(np.array(replicates))
     return Jackknife(len(parts), stderr[2:], float(stderr[0]), float(stderr[1]))
 
 
-def standard_errors(replicates: Float64) -> Float64:
+def jackknife_stderr(replicates: Float64) -> Float64:
     """Delete-one standard errors [k] of k statistics from their replicates, float64 [parts, k]."""
     n = len(replicates)
     spread = replicates - replicates.mean(axis=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,7 @@ from neuromfa.storage import atomic_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 FORMATS = (".png", ".pdf", ".svg")
 SHOWN_Q = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
@@ -58,15 +61,28 @@ def plot(analysis: Analysis, path: Path) -> None:
     check(path)
     if analysis.network.undefined:
         raise UsageError(f"{path}: nothing to draw; {analysis.network.undefined}")
+    with figure_file(path, (11, 4.8)) as figure:
+        left, right = figure.subplots(1, 2)
+        _spectra(left, analysis)
+        _fits(right, analysis)
+        figure.suptitle(f"{Path(analysis.source).name}: {analysis.network.neurons:,} neurons")
+
+
+@contextmanager
+def figure_file(path: Path, inches: tuple[float, float]) -> Iterator[Figure]:
+    """Write the figure that is drawn meanwhile; `check` the path first.
+
+    Raises
+    ------
+    ResourceError
+        If the file cannot be written.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  (optional)
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    figure = Figure(figsize=(11, 4.8), layout="constrained")
+    figure = Figure(figsize=inches, layout="constrained")
     FigureCanvasAgg(figure)  # a canvas of its own: pyplot's global state is left alone
-    left, right = figure.subplots(1, 2)
-    _spectra(left, analysis)
-    _fits(right, analysis)
-    figure.suptitle(f"{Path(analysis.source).name}: {analysis.network.neurons:,} neurons")
+    yield figure
     with atomic_file(path) as file:
         figure.savefig(file, format=path.suffix[1:].lower(), dpi=160)
 

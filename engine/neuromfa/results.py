@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,7 +12,6 @@ import numpy as np
 
 from neuromfa.errors import BadInputError, ResourceError
 from neuromfa.multifractal import Float64, Int64
-from neuromfa.records import from_plain, to_plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,12 +92,17 @@ class Group:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready values: lists for arrays, None for NaN."""
-        return to_plain(self)
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
         """Inverse of `to_dict`."""
-        return from_plain(cls, record)
+        return cls(
+            **{
+                f.name: _FROM_PLAIN.get(str(f.type), lambda value: value)(record[f.name])
+                for f in fields(cls)
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -245,6 +250,27 @@ class Analysis:
             return self.to_arrow(table).to_pandas()
         except ModuleNotFoundError as error:
             raise ResourceError("to_pandas needs pandas: pip install pandas") from error
+
+
+_FROM_PLAIN: dict[str, Callable[[Any], Any]] = {  # by a field's declared type
+    "Float64": lambda values: np.array(values, dtype=np.float64),
+    "Int64": lambda values: np.array(values, dtype=np.int64),
+    "float": lambda value: math.nan if value is None else value,
+    "tuple[str, ...]": tuple,
+}
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN and no arrays."""
+    if isinstance(value, np.ndarray):
+        return [_plain(x) for x in value.tolist()]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    return value
 
 
 def _scalars(kind: str, group: Group) -> dict[str, Any]:

@@ -188,7 +188,7 @@ def _check_lengths(
         edge = f"{names[ends[0][k]]} - {names[ends[1][k]]}"
         raise BadInputError(
             f"{source}: edge {edge} has the length {lengths[k]:g}; lengths must be positive and "
-            "finite: mend it, or count hops (without weights)"
+            "finite: mend it, or count hops (not weighted)"
         )
 
 

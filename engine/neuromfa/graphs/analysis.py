@@ -106,9 +106,7 @@ def analyse_graph(
     interval = None
     if chosen.drawn and not fitted.exponents.undefined:
         share = len(np.concatenate(chosen.groups)) / chosen.candidates
-        interval = sampling_interval(
-            fitted, total, counted, q=q, protocol=protocol, share=share
-        )
+        interval = sampling_interval(fitted, total, counted, q=q, protocol=protocol, share=share)
     return _record(
         (whole, chosen, counted, total, fitted),
         q,

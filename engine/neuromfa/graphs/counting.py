@@ -124,7 +124,7 @@ def count(
         If memory does not suffice.
     """
     if protocol.weighted:
-        return _count_lengths(graph, sources, q, protocol.digits, resources)
+        return _count_lengths(graph, sources, q, digits=protocol.digits, resources=resources)
     return _count_hops(graph, sources, q, resources)
 
 
@@ -209,7 +209,7 @@ def _sum_hops(counts: Counts, reach: Int64, q: Float64) -> tuple[Float64, Float6
 
 
 def _count_lengths(
-    graph: Adjacency, sources: list[Int64], q: Float64, digits: int, resources: Resources
+    graph: Adjacency, sources: list[Int64], q: Float64, *, digits: int, resources: Resources
 ) -> Counted:
     every = np.concatenate(sources)
     distances = _Distances(graph, digits)

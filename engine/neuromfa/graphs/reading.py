@@ -50,24 +50,26 @@ def read_graph(
     """
     wanted = weight if weighted else None
     if isinstance(graph, str | os.PathLike):
-        return _from_file(Path(graph), wanted, directed)
+        return _from_file(Path(graph), wanted, directed=directed)
     library = type(graph).__module__.partition(".")[0]
     if library == "scipy" and hasattr(graph, "tocoo"):
-        return _from_matrix(graph, wanted, directed, source="SciPy matrix")
+        return _from_matrix(graph, wanted, directed=directed, source="SciPy matrix")
     if library == "cugraph":
         own = bool(graph.is_directed()) if directed is None else directed
         # the columns are source, target and, in a weighted graph, the weight; on the GPU till here
         table = graph.view_edge_list().to_arrow()
-        return _from_table(table, "weights" if wanted else None, own, source="cuGraph graph")
+        return _from_table(
+            table, "weights" if wanted else None, directed=own, source="cuGraph graph"
+        )
     if hasattr(graph, "is_directed") and hasattr(graph, "edges"):
-        return _from_networkx(graph, wanted, directed, source="NetworkX graph")
+        return _from_networkx(graph, wanted, directed=directed, source="NetworkX graph")
     raise UnsupportedError(
         f"a graph can be a file, a NetworkX or cuGraph graph or a SciPy sparse matrix, not "
         f"{type(graph).__module__}.{type(graph).__name__}"
     )
 
 
-def _from_file(path: Path, weight: str | None, directed: bool | None) -> Adjacency:
+def _from_file(path: Path, weight: str | None, *, directed: bool | None) -> Adjacency:
     name = path.name.lower()
     suffix = next((s for s in SUFFIXES if name.endswith(s)), None)
     if suffix is None:
@@ -76,15 +78,16 @@ def _from_file(path: Path, weight: str | None, directed: bool | None) -> Adjacen
         raise BadInputError(f"{path}: there is no such file")
     try:
         if suffix == ".graphml":
-            return _from_networkx(_networkx().read_graphml(path), weight, directed, str(path))
+            graph = _networkx().read_graphml(path)
+            return _from_networkx(graph, weight, directed=directed, source=str(path))
         if suffix in (".mtx", ".mtx.gz", ".npz"):
             sparse = scipy_sparse()
             from scipy.io import mmread  # noqa: PLC0415  (optional)
 
             matrix = sparse.load_npz(path) if suffix == ".npz" else mmread(path, spmatrix=False)
-            return _from_matrix(matrix, weight, directed, str(path))
+            return _from_matrix(matrix, weight, directed=directed, source=str(path))
         table = _parquet(path) if suffix == ".parquet" else _text(path)
-        return _from_table(table, weight, bool(directed), str(path))
+        return _from_table(table, weight, directed=bool(directed), source=str(path))
     except (OSError, ValueError, TypeError, KeyError, SyntaxError) as error:
         what = (str(error) or type(error).__name__).splitlines()[0]
         raise BadInputError(f"{path}: cannot be read as {suffix} ({what})") from error
@@ -99,7 +102,7 @@ def _networkx() -> Any:
 
 
 def _from_networkx(
-    graph: Any, weight: str | None, directed: bool | None, source: str
+    graph: Any, weight: str | None, *, directed: bool | None, source: str
 ) -> Adjacency:
     names = list(graph.nodes)
     number = {name: k for k, name in enumerate(names)}
@@ -110,8 +113,8 @@ def _from_networkx(
         missing = next((e for e in edges if e[2] is None), None)
         if missing is not None:
             raise BadInputError(
-                f"{source}: edge {missing[0]} - {missing[1]} has no attribute {weight!r}; name the "
-                "one that holds lengths (weight=), or count hops (without weights)"
+                f"{source}: edge {missing[0]} - {missing[1]} has no attribute {weight!r}; say "
+                "which holds lengths (weight), or count hops (not weighted)"
             )
         lengths = np.array([float(e[2]) for e in edges])
     own = bool(graph.is_directed())
@@ -123,7 +126,7 @@ def _from_networkx(
 
 
 def _from_matrix(
-    matrix: Any, weight: str | None, directed: bool | None, source: str
+    matrix: Any, weight: str | None, *, directed: bool | None, source: str
 ) -> Adjacency:
     """Row i, column j is an arc from i to j; without direction the two ways are one edge."""
     found = matrix.tocsr().tocoo()  # as SciPy says, entries stored twice are one, their sum
@@ -165,7 +168,7 @@ def _text(path: Path) -> pa.Table:
     return csv.read_csv(path, reading, csv.ParseOptions(delimiter=delimiter))
 
 
-def _from_table(table: pa.Table, weight: str | None, directed: bool, source: str) -> Adjacency:
+def _from_table(table: pa.Table, weight: str | None, *, directed: bool, source: str) -> Adjacency:
     import pyarrow as pa  # noqa: PLC0415  (slow to import)
     import pyarrow.compute as pc  # noqa: PLC0415
 
@@ -200,8 +203,8 @@ def _lengths(table: pa.Table, weight: str, source: str, ends: set[str]) -> Any:
     name = weight if weight in others else others[0] if unnamed else None
     if name is None:
         raise BadInputError(
-            f"{source}: has no column {weight!r} (but {', '.join(others) or 'no third one'}); name "
-            "the one that holds lengths (weight=), or count hops (without weights)"
+            f"{source}: has no column {weight!r} (but {', '.join(others) or 'no third one'}); say "
+            "which holds lengths (weight), or count hops (not weighted)"
         )
     column = table.column(name)
     if column.null_count:

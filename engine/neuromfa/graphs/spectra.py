@@ -8,7 +8,7 @@ import numpy as np
 
 from neuromfa.graphs.counting import Counted, GroupSums
 from neuromfa.graphs.settings import GraphProtocol
-from neuromfa.jackknife import standard_errors
+from neuromfa.jackknife import jackknife_stderr
 from neuromfa.multifractal import (
     Float64,
     MassExponents,
@@ -88,7 +88,7 @@ def sampling_interval(
     protocol: GraphProtocol,
     share: float,
 ) -> dict[str, Any] | None:
-    """Intervals for the numbers of all nodes, from a random sample of them (definitions, section 7).
+    """Intervals for the numbers of all nodes, from a sample (definitions, section 7).
 
     Delete-one-group jackknife over the groups of the sample, Student's t, and the correction for a
     sample that is a good part of all.
@@ -116,20 +116,26 @@ def sampling_interval(
         return None
     replicates = []
     for group in groups:
-        rest = GroupSums(total.Z - group.Z, total.Z_log - group.Z_log, total.counted - group.counted)
+        rest = GroupSums(
+            total.Z - group.Z, total.Z_log - group.Z_log, total.counted - group.counted
+        )
         replicate = fit(rest, counted.radii, q, protocol)
         if replicate.exponents.undefined:
             return None
         replicates.append(_numbers(replicate))
-    errors = standard_errors(np.array(replicates)) * np.sqrt(1 - share)
+    errors = jackknife_stderr(np.array(replicates)) * np.sqrt(1 - share)
     half = float(student.ppf((1 + LEVEL) / 2, len(groups) - 1)) * errors
     middle = _numbers(fitted)
     asked = np.isin(q, protocol.q)
     n = len(q)
-    parts = {"alpha_0": 0, "width": 1}
-    spans = {"tau": slice(2, 2 + n), "generalised_dimension": slice(2 + n, 2 + 2 * n)}
+    places: dict[str, Any] = {
+        "alpha_0": 0,
+        "width": 1,
+        "tau": slice(2, 2 + n),
+        "generalised_dimension": slice(2 + n, 2 + 2 * n),
+    }
     found: dict[str, Any] = {"level": LEVEL, "groups": len(groups)}
-    for name, at in (*parts.items(), *spans.items()):
+    for name, at in places.items():
         columns = (errors[at], middle[at] - half[at], middle[at] + half[at])
         values = [c[asked].tolist() if isinstance(at, slice) else float(c) for c in columns]
         found[name] = dict(zip(("stderr", "low", "high"), values, strict=True))
