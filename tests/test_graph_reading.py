@@ -137,7 +137,7 @@ def test_broken_files_are_named(tmp_path, name):
 def test_what_is_no_graph(tmp_path):
     with pytest.raises(BadInputError, match="no such file"):
         read_graph(tmp_path / "absent.csv")
-    with pytest.raises(UnsupportedError, match="ends in .csv, .tsv"):
+    with pytest.raises(UnsupportedError, match=r"ends in \.csv, \.tsv"):
         read_graph(tmp_path / "graph.pickle")
     with pytest.raises(UnsupportedError, match=r"not builtins\.int"):
         read_graph(3)

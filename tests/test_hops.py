@@ -62,7 +62,7 @@ def test_the_door():
         ((indptr.astype(np.int32), indices, [0]), TypeError, "indptr: is int32"),
         ((indptr, indices.astype(np.int64), [0]), TypeError, "indices: is int64"),
         ((indptr[:-1], indices, [0]), ValueError, "must rise from 0 to the 6 arcs"),
-        ((indptr, indices + np.uint32(2), [0]), ValueError, "name node 4 of 4"),
+        ((indptr, indices + np.uint32(2), [0]), ValueError, "name node 5 of 4"),
         ((indptr, indices, [4]), ValueError, "the graph has 4 nodes"),
         ((indptr, indices, [-1]), ValueError, "the graph has 4 nodes"),
         ((indptr, indices, [1, 1]), ValueError, "named twice"),

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from neuromfa.graphs.analysis import analyse_graph
+    from neuromfa.graphs.export import NetworkGraph, export_network, write_network
     from neuromfa.graphs.results import GraphAnalysis, structure_distance
     from neuromfa.graphs.settings import GraphProtocol
     from neuromfa.protocol import Protocol, q_grid
@@ -44,6 +45,7 @@ _HOMES = {
         "UsageError",
     ),
     "graphs.analysis": ("analyse_graph",),
+    "graphs.export": ("NetworkGraph", "export_network", "write_network"),
     "graphs.results": ("GraphAnalysis", "structure_distance"),
     "graphs.settings": ("GraphProtocol",),
     "protocol": ("Protocol", "q_grid"),
@@ -59,6 +61,7 @@ __all__ = [
     "GraphAnalysis",
     "GraphProtocol",
     "Group",
+    "NetworkGraph",
     "NeuromfaError",
     "PartialError",
     "Progress",
@@ -68,12 +71,14 @@ __all__ = [
     "UsageError",
     "analyse",
     "analyse_graph",
+    "export_network",
     "open_checkpoint",
     "q_grid",
     "read_analysis",
     "schema",
     "structure_distance",
     "write_analysis",
+    "write_network",
 ]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from neuromfa.errors import UsageError
-from neuromfa.options import RESOURCES, memory_size, moments, with_options
+from neuromfa.options import OPENING, RESOURCES, memory_size, moments, with_options
 
 if TYPE_CHECKING:
     from neuromfa.graphs.results import GraphAnalysis
@@ -95,3 +95,20 @@ def graph(
         shown.write_graph(found[0], output)
     if plot is not None:
         shown.plot_graphs(found, plot)
+
+
+@click.command()
+@click.argument("checkpoint")
+@click.option("--output", type=_PATH, required=True, help="Edge list to write: Parquet or CSV.")
+@click.option("--layer", "layers", multiple=True, help="Name or pattern of layers; all by default.")
+@click.option("--min-weight", type=float, default=0.0, show_default=True, help="Smallest size.")
+@with_options(*OPENING, *RESOURCES)
+@click.option("--quiet", is_flag=True, help="Do not tell how many edges were written.")
+def network(checkpoint: str, *, output: Path, quiet: bool, **options: Any) -> None:
+    """Write a model's network, or a part of it, as an edge list."""
+    from neuromfa.graphs.export import write_network  # noqa: PLC0415  (slow to import)
+
+    options["memory"] = memory_size(options["memory"])
+    edges = write_network(checkpoint, output, **options)
+    if not quiet:
+        click.echo(f"{output}: {edges:,} edges")
