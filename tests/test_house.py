@@ -49,7 +49,7 @@ KERNEL_RANKS = (
     ("radius",),
     ("answers", "arrays", "cpu_jit", "cpu_threads"),
     ("cpu_hits", "cpu_vectors"),
-    ("cpu_counts", "cpu_dimension", "cpu_hops", "cpu_partition"),
+    ("cpu_counts", "cpu_dimension", "cpu_hops", "cpu_partition", "cpu_paths"),
     ("cpu", "cuda"),
     ("hops",),
     ("__init__",),

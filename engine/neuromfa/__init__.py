@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from neuromfa.graphs.analysis import analyse_graph
     from neuromfa.graphs.export import NetworkGraph, export_network, write_network
+    from neuromfa.graphs.multihop import HopAnalysis, analyse_hops
     from neuromfa.graphs.results import GraphAnalysis, structure_distance
     from neuromfa.graphs.settings import GraphProtocol
     from neuromfa.protocol import Protocol, q_grid
@@ -46,6 +47,7 @@ _HOMES = {
     ),
     "graphs.analysis": ("analyse_graph",),
     "graphs.export": ("NetworkGraph", "export_network", "write_network"),
+    "graphs.multihop": ("HopAnalysis", "analyse_hops"),
     "graphs.results": ("GraphAnalysis", "structure_distance"),
     "graphs.settings": ("GraphProtocol",),
     "protocol": ("Protocol", "q_grid"),
@@ -61,6 +63,7 @@ __all__ = [
     "GraphAnalysis",
     "GraphProtocol",
     "Group",
+    "HopAnalysis",
     "NetworkGraph",
     "NeuromfaError",
     "PartialError",
@@ -71,6 +74,7 @@ __all__ = [
     "UsageError",
     "analyse",
     "analyse_graph",
+    "analyse_hops",
     "export_network",
     "open_checkpoint",
     "q_grid",

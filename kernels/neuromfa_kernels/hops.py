@@ -11,7 +11,14 @@ import numpy.typing as npt
 from neuromfa_kernels.answers import FractalDimension
 from neuromfa_kernels.radius import HOP_NODE_BYTES, HOP_SOURCES
 
-__all__ = ["HOP_NODE_BYTES", "HOP_SOURCES", "count_hops", "node_dimension"]
+__all__ = [
+    "HOP_NODE_BYTES",
+    "HOP_SOURCES",
+    "count_hops",
+    "count_paths",
+    "extend_paths",
+    "node_dimension",
+]
 
 
 def count_hops(
@@ -132,6 +139,94 @@ def node_dimension(
     return cpu.fractal_dimension(
         nodes, near, 0, _usable(threads), radii=radii, own=int(own is not None)
     )
+
+
+def extend_paths(
+    ways: Any, lengths: Any, *, cutoff: float, threads: int | None = None
+) -> npt.NDArray[np.float64]:
+    """Find shortest paths over one more layer: a (min,+) product of lengths up to a cutoff.
+
+    Parameters
+    ----------
+    ways : float64 array, shape (n_sources, n_units)
+        Length of the shortest path from each source to each unit of a layer, above 1/2;
+        infinite where there is none.
+    lengths : float64 array, shape (n_units, n_targets)
+        Lengths of the edges from there on, above 1/2; infinite where there is none.
+    cutoff : float
+        Longest path that matters.
+    threads : int, optional
+        As for `count_hops`.
+
+    Returns
+    -------
+    float64 array, shape (n_sources, n_targets)
+        Shortest float64 sum of a way and an edge, exact where it is at most `cutoff`; elsewhere
+        anything that is larger.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array has another dtype or shape than it must, or is not contiguous.
+
+    References
+    ----------
+    definitions, section 7.
+    """
+    _check_lengths(ways, "ways")
+    _check_lengths(lengths, "lengths")
+    if ways.shape[1] != len(lengths):
+        raise ValueError(f"ways: lead to {ways.shape[1]} units and lengths from {len(lengths)}")
+    from neuromfa_kernels import cpu_paths
+
+    return cpu_paths.extend_paths(ways, lengths, float(cutoff), _usable(threads))
+
+
+def count_paths(
+    ways: Any, *, cutoff: float, into: npt.NDArray[np.uint32], threads: int | None = None
+) -> None:
+    """Count the units at each radius from each source, and add them.
+
+    Parameters
+    ----------
+    ways : float64 array, shape (n_sources, n_units)
+        Lengths of shortest paths, above 1/2; a radius is a length rounded half to even.
+    cutoff : float
+        Longest path that counts.
+    into : uint32 array, shape (n_radii, n_sources)
+        Counts for the radii 1..n_radii, with those of a source adjacent in memory.
+    threads : int, optional
+        As for `count_hops`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array has another dtype or shape than it must, or is not contiguous.
+
+    References
+    ----------
+    definitions, sections 2 and 7.
+    """
+    _check_lengths(ways, "ways")
+    if not isinstance(into, np.ndarray) or into.dtype != np.uint32:
+        raise TypeError(f"into: is {getattr(into, 'dtype', type(into).__name__)}; must be uint32")
+    if into.shape != (round(cutoff), len(ways)) or not into.T.flags.c_contiguous:
+        raise ValueError(
+            f"into: has shape {into.shape}; must be {(round(cutoff), len(ways))}, sources adjacent"
+        )
+    from neuromfa_kernels import cpu_paths
+
+    cpu_paths.count_paths(ways, float(cutoff), into.T, _usable(threads))
+
+
+def _check_lengths(array: Any, name: str) -> None:
+    if not isinstance(array, np.ndarray) or array.dtype != np.float64:
+        found = getattr(array, "dtype", type(array).__name__)
+        raise TypeError(f"{name}: is {found}; must be a float64 array")
+    if array.ndim != 2 or not array.flags.c_contiguous:
+        raise ValueError(f"{name}: has shape {array.shape}; must be a contiguous matrix")
+    if array.size and not array.min() > 0.5:  # also refuses NaN
+        raise ValueError(f"{name}: must be above 1/2, and the least is {array.min()}")
 
 
 def _usable(threads: int | None) -> int:

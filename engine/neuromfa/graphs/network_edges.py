@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy.typing as npt
 
 from neuromfa.checkpoint import Checkpoint
 from neuromfa.errors import UsageError
+from neuromfa.graphs.chain import choose_layers
 from neuromfa.measure import nonfinite_weight
 from neuromfa.multifractal import Float64, Int64
 from neuromfa.network import Layer, Map
@@ -170,16 +170,7 @@ def opened_part(
         raise UsageError(f"min_weight {min_weight:g}: must be at least 0")
     memory = options.setdefault("memory", DEFAULT_MEMORY)
     with prepare(source, Protocol(), **options) as job:
-        layers = job.network.layers
-        for name in names:
-            if not any(fnmatchcase(layer.name, name) for layer in layers):
-                raise UsageError(
-                    f"{job.checkpoint.source}: no layer is called {name}; the first of "
-                    f"{len(layers)} is {layers[0].name}"
-                )
-        kept = tuple(
-            layer for layer in layers if not names or any(fnmatchcase(layer.name, n) for n in names)
-        )
+        kept = choose_layers(job.network.layers, names, job.checkpoint.source)
         counts = _outputs(kept)
         yield NetworkPart(
             job.checkpoint, kept, tuple(counts), tuple(counts.values()), min_weight, memory
