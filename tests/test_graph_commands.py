@@ -87,3 +87,18 @@ def test_a_network_is_written(tmp_path):
     assert min(map(abs, table.column("weight").to_pylist())) >= 0.1
     assert set(table.column("layer").to_pylist()) == {"0.mlp_input", "0.mlp_hidden"}
     assert "ends in .parquet or .csv" in run("network", MODEL, "--output", "x.txt", code=2)
+
+
+def test_hops_of_a_model(tmp_path):
+    path = tmp_path / "hops.json"
+    words = ("hops", MODEL, "--layer", "0.mlp_input", "--q", "-1:1:1", "--output", path)
+    printed = run(*words)
+    assert "2 hops along paper_chain" in printed
+    record = json.loads(path.read_text())
+    expected = neuromfa.analyse_hops(
+        MODEL, 2, neuromfa.Protocol(q=(-1.0, 0.0, 1.0)), layers=["0.mlp_input"]
+    )
+    assert record["layers"] == expected.to_dict()["layers"]
+    printed = json.loads(run(*words[:-2], "--hops", "1", "--json"))
+    assert printed["protocol"]["hops"] == 1
+    assert "hops 0" in run(*words, "--hops", "0", code=2)

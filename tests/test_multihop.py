@@ -154,13 +154,13 @@ def test_refusals():
         "model.layers.0.mlp.gate_up_proj.weight": np.ones((12, 4)),
         "model.layers.0.mlp.down_proj.weight": np.ones((4, 6)),
     }
-    with pytest.raises(neuromfa.UnsupportedError, match="12 outputs and 0.mlp_hidden 6 neurons"):
+    with pytest.raises(neuromfa.UnsupportedError, match=r"12 outputs and 0\.mlp_hidden 6"):
         neuromfa.analyse_hops(fused, 2)
     broken = {
         "model.layers.0.mlp.up_proj.weight": np.full((6, 4), 0.1),
         "model.layers.0.mlp.down_proj.weight": np.full((4, 6), np.nan),
     }
-    with pytest.raises(neuromfa.BadInputError, match="down_proj.weight is nan"):
+    with pytest.raises(neuromfa.BadInputError, match=r"down_proj\.weight is nan"):
         neuromfa.analyse_hops(broken, 2, layers=["0.mlp_input"])
 
 

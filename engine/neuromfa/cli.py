@@ -23,6 +23,7 @@ INTERRUPTED = 130
 _ROOMS: dict[str, str] = {
     "graph": "neuromfa.graphs.verbs",
     "network": "neuromfa.graphs.verbs",
+    "hops": "neuromfa.graphs.verbs",
 }
 """Verbs that live with what they do, and the module of each: it holds a command of that name."""
 

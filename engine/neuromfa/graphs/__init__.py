@@ -1,4 +1,5 @@
-"""Graphs at large: the multifractal analysis of any network, and a model's network as a graph.
+"""Graphs at large: any network, a model's network as a graph, and paths through several layers.
 
-`neuromfa.analyse_graph` and `neuromfa.export_network` are the two verbs (definitions, section 7).
+`neuromfa.analyse_graph`, `neuromfa.export_network` and `neuromfa.analyse_hops` are the verbs
+(definitions, section 7).
 """

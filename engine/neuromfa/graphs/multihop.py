@@ -12,7 +12,7 @@ from functools import reduce
 from operator import add
 from typing import TYPE_CHECKING, Any
 
-from neuromfa.errors import UsageError
+from neuromfa.errors import UnsupportedError, UsageError
 from neuromfa.graphs.chain import PAPER_CHAIN, chain, choose_layers
 from neuromfa.graphs.path_search import PathSearch
 from neuromfa.groups import fit
@@ -119,7 +119,8 @@ def analyse_hops(
     UsageError
         If `hops` is not positive or no layer has such a name.
     UnsupportedError
-        If it is not known which output is which neuron of the next layer.
+        If it is not known which output is which neuron of the next layer, or distances are not
+        1/abs(w).
     BadInputError
         If a weight on the way is NaN or infinite.
     ResourceError
@@ -133,6 +134,8 @@ def analyse_hops(
     protocol = protocol or Protocol()
     if hops != int(hops) or hops < 1:
         raise UsageError(f"hops {hops}: must be a whole number, at least 1")
+    if getattr(protocol, "distance", "inverse") != "inverse":
+        raise UnsupportedError("paths are built for the distance 1/abs(w) only; leave it inverse")
     with prepare(source, protocol, threads=threads, memory=memory, **options) as job:
         network = job.network.layers
         chosen = choose_layers(network, layers, job.checkpoint.source)

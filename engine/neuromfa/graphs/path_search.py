@@ -35,7 +35,7 @@ MOST_TARGETS = 1024
 
 @dataclass(frozen=True, slots=True)
 class PathSearch:
-    """Finds the shortest paths from the neurons of one layer after another (definitions, section 7).
+    """Finds shortest paths from the neurons of one layer after another (definitions, section 7).
 
     Attributes
     ----------

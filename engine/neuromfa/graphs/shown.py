@@ -1,4 +1,4 @@
-"""What a person sees of a graph's analysis: a table, a figure, files."""
+"""What a person sees: tables, figures, files."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from neuromfa.storage import atomic_file, write_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from rich.table import Table
+
+    from neuromfa.graphs.multihop import HopAnalysis
 
 MOST_FITS = 7
 
@@ -25,11 +28,7 @@ def print_graphs(analyses: Sequence[GraphAnalysis], distance: float | None) -> N
     from rich.table import Table  # noqa: PLC0415  (slow to import)
 
     console, table = standard_output(), Table(show_edge=False, pad_edge=False)
-    rows = [_row(analysis) for analysis in analyses]
-    for title in rows[0]:
-        table.add_column(title, justify="left" if title == "graph" else "right")
-    for row in rows:
-        table.add_row(*(f"{v:,}" if isinstance(v, int) else v for v in row.values()))
+    _fill(table, [_row(analysis) for analysis in analyses])
     console.print(table)
     if distance is not None:
         console.print(f"structure distance {number(distance)}")
@@ -40,6 +39,41 @@ def print_graphs(analyses: Sequence[GraphAnalysis], distance: float | None) -> N
         for note in notes:
             name = Path(analysis.source).name
             console.print(f"[yellow]note:[/yellow] {name}: {note}", soft_wrap=True)
+
+
+def print_hops(analysis: HopAnalysis) -> None:
+    """Print one row for the network and for each layer, and what to be aware of."""
+    from rich.table import Table  # noqa: PLC0415  (slow to import)
+
+    console, table = standard_output(), Table(show_edge=False, pad_edge=False)
+    protocol = analysis.protocol
+    console.print(f"{analysis.source}: {protocol['hops']} hops along {protocol['topology']}")
+    rows = []
+    for group in (analysis.network, *analysis.layers):
+        mean = group.fractal_dimension["mean"]
+        rows.append(
+            {
+                "group": group.name,
+                "neurons": group.neurons,
+                "counted": group.counted_neurons,
+                "reached": group.edges_in_range,
+                "alpha_0": number(group.alpha_0),
+                "width": number(group.width),
+                "min r²": number(group.r2_min),
+                "dimension": "-" if mean is None else number(mean),
+            }
+        )
+    _fill(table, rows)
+    console.print(table)
+    for note in analysis.warnings:
+        console.print(f"[yellow]note:[/yellow] {note}", soft_wrap=True)
+
+
+def _fill(table: Table, rows: Sequence[dict[str, Any]]) -> None:
+    for k, title in enumerate(rows[0]):
+        table.add_column(title, justify="right" if k else "left")
+    for row in rows:
+        table.add_row(*(f"{v:,}" if isinstance(v, int) else v for v in row.values()))
 
 
 def _row(analysis: GraphAnalysis) -> dict[str, Any]:

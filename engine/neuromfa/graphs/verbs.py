@@ -1,4 +1,4 @@
-"""The verbs ``graph`` and ``network`` of the command line."""
+"""The verbs ``graph``, ``network`` and ``hops`` of the command line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from neuromfa.errors import UsageError
-from neuromfa.options import OPENING, RESOURCES, memory_size, moments, with_options
+from neuromfa.options import (
+    OPENING,
+    PROTOCOL,
+    RESOURCES,
+    memory_size,
+    moments,
+    settings,
+    with_options,
+)
 
 if TYPE_CHECKING:
     from neuromfa.graphs.results import GraphAnalysis
@@ -113,3 +121,27 @@ def network(checkpoint: str, *, output: Path, quiet: bool, **options: Any) -> No
     edges = write_network(checkpoint, output, **options)
     if not quiet:
         click.echo(f"{output}: {edges:,} edges")
+
+
+@click.command()
+@click.argument("checkpoint")
+@click.option("--hops", type=int, default=2, show_default=True, help="Most edges of a path.")
+@click.option("--layer", "layers", multiple=True, help="Name or pattern of layers; all by default.")
+@with_options(*PROTOCOL, *OPENING, *RESOURCES)
+@click.option("--json", "as_json", is_flag=True, help="Print the whole record as JSON.")
+@click.option("--output", type=_PATH, help="File for the record, as JSON.")
+def hops(checkpoint: str, *, hops: int, as_json: bool, output: Path | None, **options: Any) -> None:
+    """Analyse a checkpoint's neurons with neighbours several layers ahead."""
+    from neuromfa.graphs import shown  # noqa: PLC0415  (slow to import)
+    from neuromfa.graphs.multihop import analyse_hops  # noqa: PLC0415
+    from neuromfa.storage import write_text  # noqa: PLC0415
+
+    layers = options.pop("layers")
+    protocol, how = settings(options)
+    found = analyse_hops(checkpoint, hops, protocol, layers=layers, **how)
+    if as_json:
+        click.echo(found.to_json(), nl=False)
+    else:
+        shown.print_hops(found)
+    if output is not None:
+        write_text(output, found.to_json())
