@@ -4,7 +4,8 @@
 
 The folder holds checkpoints step0, step1, ... Beside each stand two controls: `scale`, the weights
 of step 0, each tensor rescaled to its present root mean square; `shape`, the present weights,
-shuffled inside each tensor.
+shuffled inside each tensor, twelve times: mean, and how many standard deviations (z) the present
+weights are away.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ ROOT = Path(__file__).parent.parent
 HOPS = (1, 2, 3)
 LAYERS = ("*.attention_output", "*.mlp_input")
 """Those from which three hops lead somewhere."""
+SHUFFLES = 12
 Numbers = tuple[float, float]
 
 
@@ -40,13 +42,18 @@ def numbers(state: dict[str, np.ndarray], hops: int) -> Numbers:
     return group.alpha_0, group.width
 
 
-def controls(first: dict[str, np.ndarray], now: dict[str, np.ndarray]) -> list[dict]:
-    """The present weights, and the two controls."""
+def row(first: dict[str, np.ndarray], now: dict[str, np.ndarray]) -> np.ndarray:
+    """Numbers of the present weights, of both controls, and z: [4, hops, numbers]."""
     rms = {name: np.sqrt((w * w).mean()) for name, w in now.items()}
     scale = {name: w * (rms[name] / np.sqrt((w * w).mean())) for name, w in first.items()}
     rng = np.random.default_rng(0)
-    shape = {name: rng.permutation(w.ravel()).reshape(w.shape) for name, w in now.items()}
-    return [now, scale, shape]
+    drawn = []
+    for _ in range(SHUFFLES):
+        shape = {name: rng.permutation(w.ravel()).reshape(w.shape) for name, w in now.items()}
+        drawn.append([numbers(shape, hops) for hops in HOPS])
+    mean, sd = np.mean(drawn, axis=0), np.std(drawn, axis=0, ddof=1)
+    value = np.array([numbers(now, hops) for hops in HOPS])
+    return np.array([value, [numbers(scale, hops) for hops in HOPS], mean, (value - mean) / sd])
 
 
 def main() -> None:
@@ -55,17 +62,12 @@ def main() -> None:
     path = Path(sys.argv[2]) if len(sys.argv) > 2 else ROOT / "docs" / "hops_over_training.png"
     steps = sorted(int(p.name.removeprefix("step")) for p in folder.glob("step*"))
     first = tensors(folder / f"step{steps[0]}")
-    found = np.array(
-        [
-            [
-                [numbers(state, hops) for hops in HOPS]
-                for state in controls(first, tensors(folder / f"step{step}"))
-            ]
-            for step in steps
-        ]
-    )  # [steps, controls, hops, numbers]
-    for step, row in zip(steps, found, strict=True):
-        print(step, *np.round(row.reshape(-1), 4))
+    found = np.array([row(first, tensors(folder / f"step{step}")) for step in steps])
+    print(f"alpha_0, width after {', '.join(map(str, HOPS))} hops: value; scale; shape; z of shape")
+    for step, numbers_of_step in zip(steps, found, strict=True):
+        print(
+            step, *("; " + " ".join(f"{x:.4f}" for x in part.ravel()) for part in numbers_of_step)
+        )
     with figure_file(path, (10, 4.2)) as figure:
         for which, (axes, title) in enumerate(
             zip(figure.subplots(1, 2), (r"$\alpha_0$", "width"), strict=True)
