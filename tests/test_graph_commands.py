@@ -101,4 +101,5 @@ def test_hops_of_a_model(tmp_path):
     assert record["layers"] == expected.to_dict()["layers"]
     printed = json.loads(run(*words[:-2], "--hops", "1", "--json"))
     assert printed["protocol"]["hops"] == 1
+    assert "±" in run(*words[:-2], "--share", "0.3", "--seed", "2", "--radii", "all")
     assert "hops 0" in run(*words, "--hops", "0", code=2)

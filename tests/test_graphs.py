@@ -176,6 +176,8 @@ def test_a_sample_says_how_far_it_may_be_off():
         held += span["low"] <= exact.alpha_0 <= span["high"]
         assert span["stderr"] > 0
     assert held >= 17  # 19 are expected at 95 %
+    weighted = GraphProtocol(q=q, sources=50, weighted=True)
+    assert "depends on the draw" in analyse_graph(with_lengths(graph.copy()), weighted).warnings[0]
     everything = analyse_graph(graph, GraphProtocol(q=q, sources=2000))
     assert everything.interval is None
     np.testing.assert_array_equal(everything.tau, exact.tau)

@@ -70,8 +70,13 @@ def test_counts_equal_dijkstra(start, hops, through, cutoff):
         assert [layer.name for layer in path[1:]] == through
         matrices = [matrix(checkpoint, name) for name in (start, *through)]
         search = PathSearch(checkpoint, protocol, 2, 1 << 28)
-        found = search.counts(path, 0, 100).counts  # several blocks of targets
+        found = search.counts(
+            path, np.arange(first.neurons), 100
+        ).counts  # several blocks of targets
+        some = np.array([3, 4, 90, 127])
+        few = search.counts(path, some, 1024).counts
     np.testing.assert_array_equal(found, dijkstra_counts(matrices, cutoff))
+    np.testing.assert_array_equal(few, found[:, some])
     assert found.sum() > 0
 
 
@@ -111,8 +116,31 @@ def test_resources_change_no_bit():
 
     first = record(threads=1)
     assert record(threads=3) == first
-    assert record(threads=2, memory=12 << 20) == first
+    assert record(threads=2, memory=13 << 20) == first
     assert "fewer than 3 ahead" in " ".join(first["warnings"])
+
+
+def test_a_share_says_how_far_it_may_be_off():
+    names = ["0.mlp_hidden", "3.mlp_hidden"]
+    protocol = neuromfa.Protocol(radii="all")
+    exact = neuromfa.analyse_hops(MODEL, 2, protocol, layers=names)
+    assert exact.intervals == {}
+    held = 0
+    for seed in range(10):
+        sample = neuromfa.analyse_hops(MODEL, 2, protocol, layers=names, share=0.2, seed=seed)
+        assert sample.network.neurons == 2 * 103
+        assert sample.protocol["seed"] == seed
+        for found, wanted in zip(
+            (sample.network, *sample.layers), (exact.network, *exact.layers), strict=True
+        ):
+            span = sample.intervals[found.name]["alpha_0"]
+            assert span["low"] < found.alpha_0 < span["high"]
+            held += span["low"] <= wanted.alpha_0 <= span["high"]
+    assert held >= 27  # of 30, where 28 or 29 are expected
+    with pytest.raises(neuromfa.UsageError, match="depends on the draw"):
+        neuromfa.analyse_hops(MODEL, 2, share=0.2)
+    with pytest.raises(neuromfa.UsageError, match="share 0"):
+        neuromfa.analyse_hops(MODEL, 2, share=0)
 
 
 def test_gate_and_up_lead_to_the_same_units():
@@ -127,7 +155,7 @@ def test_gate_and_up_lead_to_the_same_units():
     with neuromfa.open_checkpoint(state) as checkpoint:
         network = classify(checkpoint.tensors, protocol=protocol, config={"model_type": "llama"})
         path = chain(network.layers, network.layers[0], 2)
-        found = PathSearch(checkpoint, protocol, 1, 1 << 26).counts(path, 0, 3).counts
+        found = PathSearch(checkpoint, protocol, 1, 1 << 26).counts(path, np.arange(4), 3).counts
     first = naive.neighbour_counts(np.concatenate([gate, up]), 150.0, 1)[0]
     expected = first.copy()
     for i in range(4):

@@ -19,14 +19,12 @@ from neuromfa.graphs.counting import Counted, GroupSums, Resources, count
 from neuromfa.graphs.reading import WEIGHT, read_graph
 from neuromfa.graphs.results import GraphAnalysis
 from neuromfa.graphs.settings import GraphProtocol
-from neuromfa.graphs.spectra import Fit, fit, sampling_interval
+from neuromfa.graphs.spectra import GROUPS, Fit, fit, sampling_interval
 from neuromfa.multifractal import Float64, Int64
 from neuromfa.provenance import PACKAGES, versions
 from neuromfa_kernels.cpu_threads import usable_threads
 
 DEFAULT_MEMORY = 2 << 30
-GROUPS = 20
-"""Groups that a random sample of sources is cut into, to find an interval from."""
 
 Scores = Mapping[Any, float] | npt.ArrayLike
 
@@ -176,6 +174,11 @@ def _choose(whole: Adjacency, protocol: GraphProtocol, scores: Scores | None) ->
         generator = np.random.Generator(np.random.PCG64(protocol.seed))
         sample = generator.choice(candidates, protocol.sources, replace=False)
         groups = np.array_split(sample, min(GROUPS, protocol.sources))
+        if protocol.weighted and protocol.radii is None:
+            notes.append(
+                "which distances occur depends on the draw, and the smallest move the fit most: "
+                "fit over a range of radii before comparing with other draws"
+            )
     elif protocol.sources is not None:
         notes.append(f"all {len(candidates):,} nodes were measured, as many as there are")
     facts = {

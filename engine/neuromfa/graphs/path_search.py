@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import reduce
 
 import numpy as np
-import numpy.typing as npt
 
 from neuromfa.checkpoint import Checkpoint
 from neuromfa.errors import ResourceError
 from neuromfa.graphs.chain import outputs
 from neuromfa.groups import Measured
 from neuromfa.measure import UnitSums, add_up, nonfinite_weight
-from neuromfa.multifractal import Float64, moments
+from neuromfa.multifractal import Float64, Int64, moments
 from neuromfa.network import Layer, Map
 from neuromfa.protocol import Protocol
 from neuromfa_kernels import (
@@ -52,8 +51,15 @@ class PathSearch:
     threads: int
     memory: int
 
-    def layer(self, path: tuple[Layer, ...]) -> Measured:
-        """Sum the neurons of the first layer of a path, tile after tile.
+    def groups(self, path: tuple[Layer, ...], neurons: Sequence[Int64]) -> list[Measured]:
+        """Sum groups of neurons of the first layer of a path, each tile after tile.
+
+        Parameters
+        ----------
+        path : tuple of Layer
+            From `chain`.
+        neurons : sequence of int64 array
+            Those of each group.
 
         Raises
         ------
@@ -61,30 +67,31 @@ class PathSearch:
             If memory does not suffice.
         """
         start = path[0]
-        widest = max(outputs(part) for layer in path for part in layer.maps)
         # ways to the units of two layers, weights and distances of a block of edges
-        room = self.memory - 16 * TILE * widest
+        widest = max(outputs(part) for layer in path for part in layer.maps)
         depth = max(layer.neurons for layer in path)
-        targets = min(MOST_TARGETS, room // (32 * depth))
-        if targets < 1:
+        ways, edges = 24 * TILE * widest, 32 * depth
+        if (targets := min(MOST_TARGETS, (self.memory - ways) // edges)) < 1:
             raise ResourceError(
                 f"{self.checkpoint.source}: paths from {TILE:,} neurons of {start.name} take "
-                f"{16 * TILE * widest + 32 * depth:,} bytes and memory is {self.memory:,}; raise "
-                "--memory"
+                f"{ways + edges:,} bytes and memory is {self.memory:,}; raise --memory"
             )
-        tiles = range(0, start.neurons, TILE)
-        counted = (self.counts(path, first, int(targets)) for first in tiles)
-        return add_up(map(self._sum, counted), self.protocol)[0]
+        found = []
+        for group in neurons:
+            tiles = (group[k : k + TILE] for k in range(0, len(group), TILE))
+            sums = (self._sum(self.counts(path, tile, int(targets))) for tile in tiles)
+            found.append(add_up(sums, self.protocol)[0])
+        return found
 
-    def counts(self, path: tuple[Layer, ...], first: int, targets: int) -> NeighbourCounts:
-        """Count the units at each radius from a tile of neurons, over all layers of a path.
+    def counts(self, path: tuple[Layer, ...], neurons: Int64, targets: int) -> NeighbourCounts:
+        """Count the units at each radius from some neurons, over all layers of a path.
 
         Parameters
         ----------
         path : tuple of Layer
             From `chain`.
-        first : int
-            First neuron of the tile.
+        neurons : int64 array, shape (n,)
+            Of the first layer, increasing.
         targets : int
             Outputs whose edges are looked at together.
 
@@ -93,72 +100,76 @@ class PathSearch:
         BadInputError
             If a weight on the way is NaN or infinite, unless such weights are dropped.
         """
-        start, cutoff = path[0], self.protocol.cutoff
-        last = min(first + TILE, start.neurons)
-        counts = NeighbourCounts(
-            np.zeros((last - first, self.protocol.n_radii), np.uint32).T,
-            np.zeros((2, last - first), np.uint32),
-            np.zeros(4, np.int64),
-        )
-        ways: Float64 | None = None
-        for part in start.maps:
-            own = _own(part, first, last)
-            if own is None:
-                continue
-            mine = slice(own[0] + part.first_neuron - first, own[1] + part.first_neuron - first)
-            into = NeighbourCounts(counts.counts[:, mine], counts.near[:, mine], counts.dropped)
-            self._count(part, own, into)
-            if len(path) > 1:
-                blocks = [d for _, d in self._lengths(start, part, own, targets)]
-                ways = _shortest(ways, np.concatenate(blocks, axis=1))
-        if counts.dropped[NONFINITE] and self.protocol.nonfinite == "error":
-            raise nonfinite_weight(self.checkpoint, start)
-        for hop, layer in enumerate(path[1:], 2):
-            further: Float64 | None = None
-            assert ways is not None
+        start, *others = path
+        counts = self._first_hop(start, neurons)
+        parts = [self._joined(start, part, neurons, targets) for part in start.maps if others]
+        for layer in others:
+            ways = reduce(np.minimum, parts)  # gate and up lead to the same units
+            parts = []
             for part in layer.maps:
-                found = np.empty((last - first, outputs(part)))
-                for at, lengths in self._lengths(layer, part, (0, layer.neurons), targets):
+                found = np.empty((len(neurons), outputs(part)))
+                for at, lengths in self._lengths(layer, part, slice(None), targets):
                     found[:, at : at + lengths.shape[1]] = extend_paths(
-                        ways, lengths, cutoff=cutoff, threads=self.threads
+                        ways, lengths, cutoff=self.protocol.cutoff, threads=self.threads
                     )
-                count_paths(found, cutoff=cutoff, into=counts.counts, threads=self.threads)
-                if hop < len(path):
-                    further = _shortest(further, found)
-            ways = further
+                count_paths(
+                    found, cutoff=self.protocol.cutoff, into=counts.counts, threads=self.threads
+                )
+                parts.append(found)
         return counts
 
-    def _count(self, part: Map, own: tuple[int, int], into: NeighbourCounts) -> None:
-        weights = self.checkpoint.read(part.tensor, part.start, part.stop, cols=part.cols)
-        if part.neuron_axis:
+    def _first_hop(self, layer: Layer, neurons: Int64) -> NeighbourCounts:
+        """Count edges as definitions, section 2 do."""
+        counts = self._nothing(len(neurons))
+        for part in layer.maps:
+            mine = (neurons >= part.first_neuron) & (neurons < part.first_neuron + part.neurons)
+            if not mine.any():
+                continue
+            chosen = _span(neurons[mine] - part.first_neuron)
+            weights = self.checkpoint.read(part.tensor, part.start, part.stop, cols=part.cols)
             step = part.columns_per_neuron
-            weights = weights[:, own[0] * step : own[1] * step]
-            pieces = [weights[:, position::step] for position in range(step)]
-        else:
-            pieces = [weights[own[0] : own[1]]]
-        table = radius_table(weights.dtype, self.protocol.cutoff)
-        for piece in pieces:
-            count_neighbours(
-                piece, table, neuron_axis=part.neuron_axis, into=into, threads=self.threads
-            )
+            into = self._nothing(int(mine.sum()))
+            for position in range(step):  # a kernel's positions, for a convolution
+                piece = weights[:, position::step] if part.neuron_axis else weights
+                count_neighbours(
+                    piece[:, chosen] if part.neuron_axis else piece[chosen],
+                    radius_table(weights.dtype, self.protocol.cutoff),
+                    neuron_axis=part.neuron_axis,
+                    into=into,
+                    threads=self.threads,
+                )
+            counts.counts[:, mine] += into.counts
+            counts.near[:, mine] += into.near
+            counts.dropped[:] += into.dropped
+        if counts.dropped[NONFINITE] and self.protocol.nonfinite == "error":
+            raise nonfinite_weight(self.checkpoint, layer)
+        return counts
+
+    def _nothing(self, neurons: int) -> NeighbourCounts:
+        counts = np.zeros((neurons, self.protocol.n_radii), np.uint32).T
+        return NeighbourCounts(counts, np.zeros((2, neurons), np.uint32), np.zeros(4, np.int64))
+
+    def _joined(self, layer: Layer, part: Map, neurons: Int64, targets: int) -> Float64:
+        """Distances [neurons, outputs] of all edges of some neurons."""
+        found = np.empty((len(neurons), outputs(part)))
+        for at, lengths in self._lengths(layer, part, _span(neurons), targets):
+            found[:, at : at + lengths.shape[1]] = lengths
+        return found
 
     def _lengths(
-        self, layer: Layer, part: Map, own: tuple[int, int], targets: int
+        self, layer: Layer, part: Map, neurons: slice | Int64, targets: int
     ) -> Iterator[tuple[int, Float64]]:
         """First output and distances [neurons, outputs] of blocks; infinite out of range."""
-        weights: npt.NDArray[Any]
         for at in range(0, outputs(part), targets):
             stop = min(at + targets, outputs(part))
             if part.neuron_axis:
                 rows = self.checkpoint.read(
                     part.tensor, part.start + at, part.start + stop, cols=part.cols
                 )
-                weights = rows[:, own[0] : own[1]].T
+                weights = rows[:, neurons].T
             else:
-                rows = self.checkpoint.read(
-                    part.tensor, part.start + own[0], part.start + own[1], cols=part.cols
-                )
-                weights = rows[:, at:stop]
+                rows = self.checkpoint.read(part.tensor, part.start, part.stop, cols=part.cols)
+                weights = rows[:, at:stop][neurons]
             wide = np.ascontiguousarray(weights, np.float64)
             if self.protocol.nonfinite == "error" and not np.isfinite(wide).all():
                 raise nonfinite_weight(self.checkpoint, layer)
@@ -185,13 +196,7 @@ class PathSearch:
         )
 
 
-def _own(part: Map, first: int, last: int) -> tuple[int, int] | None:
-    """Neurons of a map among those of a tile, numbered in the map."""
-    low = max(part.first_neuron, first) - part.first_neuron
-    high = min(part.first_neuron + part.neurons, last) - part.first_neuron
-    return (low, high) if low < high else None
-
-
-def _shortest(one: Float64 | None, other: Float64) -> Float64:
-    """Outputs of several tensors that are one unit, such as gate and up: the shorter way."""
-    return other if one is None else np.minimum(one, other)
+def _span(neurons: Int64) -> slice | Int64:
+    """Neighbouring neurons as a slice, which takes no copy of their weights."""
+    first, last = int(neurons[0]), int(neurons[-1])
+    return slice(first, last + 1) if last - first + 1 == len(neurons) else neurons

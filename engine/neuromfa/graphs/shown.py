@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,14 +51,15 @@ def print_hops(analysis: HopAnalysis) -> None:
     rows = []
     for group in (analysis.network, *analysis.layers):
         mean = group.fractal_dimension["mean"]
+        half = half_widths(analysis.intervals.get(group.name))
         rows.append(
             {
                 "group": group.name,
                 "neurons": group.neurons,
                 "counted": group.counted_neurons,
                 "reached": group.edges_in_range,
-                "alpha_0": number(group.alpha_0),
-                "width": number(group.width),
+                "alpha_0": number(group.alpha_0, half.get("alpha_0")),
+                "width": number(group.width, half.get("width")),
                 "min r²": number(group.r2_min),
                 "dimension": "-" if mean is None else number(mean),
             }
@@ -76,9 +77,14 @@ def _fill(table: Table, rows: Sequence[dict[str, Any]]) -> None:
         table.add_row(*(f"{v:,}" if isinstance(v, int) else v for v in row.values()))
 
 
+def half_widths(spans: Mapping[str, Any] | None) -> dict[str, float]:
+    """Half the width of the intervals of alpha_0 and width, where there are any."""
+    names = ("alpha_0", "width") if spans else ()
+    return {name: (spans[name]["high"] - spans[name]["low"]) / 2 for name in names if spans}
+
+
 def _row(analysis: GraphAnalysis) -> dict[str, Any]:
-    spans = analysis.interval or {}
-    half = {n: (spans[n]["high"] - spans[n]["low"]) / 2 for n in ("alpha_0", "width") if n in spans}
+    half = half_widths(analysis.interval)
     mean = analysis.node_dimension["mean"]
     at_2 = analysis.generalised_dimension[np.isclose(analysis.q, 2.0)]
     return {

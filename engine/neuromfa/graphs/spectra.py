@@ -19,6 +19,8 @@ from neuromfa.multifractal import (
 )
 
 LEVEL = 0.95
+GROUPS = 20
+"""Groups that a random sample is cut into, to find an interval from."""
 TIE = 1e-9
 """How close to the largest f another counts as largest: forward differences tie at q = 0."""
 
@@ -109,8 +111,6 @@ def sampling_interval(
     dict or None
         None with fewer than two groups, or if a replicate has no exponents.
     """
-    from scipy.stats import t as student  # noqa: PLC0415  (optional, slow to import)
-
     groups = [group for group in counted.groups if group.counted]
     if len(groups) < 2:
         return None
@@ -123,8 +123,7 @@ def sampling_interval(
         if replicate.exponents.undefined:
             return None
         replicates.append(_numbers(replicate))
-    errors = jackknife_stderr(np.array(replicates)) * np.sqrt(1 - share)
-    half = float(student.ppf((1 + LEVEL) / 2, len(groups) - 1)) * errors
+    errors, half = sampling_errors(np.array(replicates), share)
     middle = _numbers(fitted)
     asked = np.isin(q, protocol.q)
     n = len(q)
@@ -140,6 +139,17 @@ def sampling_interval(
         values = [c[asked].tolist() if isinstance(at, slice) else float(c) for c in columns]
         found[name] = dict(zip(("stderr", "low", "high"), values, strict=True))
     return found
+
+
+def sampling_errors(replicates: Float64, share: float) -> tuple[Float64, Float64]:
+    """Standard errors and half intervals [k] from delete-one-group replicates [groups, k].
+
+    Student's t at `LEVEL`; corrected for a sample that is a good part, `share`, of all.
+    """
+    from scipy.stats import t as student  # noqa: PLC0415  (optional, slow to import)
+
+    errors = jackknife_stderr(replicates) * np.sqrt(1 - share)
+    return errors, float(student.ppf((1 + LEVEL) / 2, len(replicates) - 1)) * errors
 
 
 def _numbers(found: Fit) -> Float64:

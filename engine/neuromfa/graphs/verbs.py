@@ -127,6 +127,8 @@ def network(checkpoint: str, *, output: Path, quiet: bool, **options: Any) -> No
 @click.argument("checkpoint")
 @click.option("--hops", type=int, default=2, show_default=True, help="Most edges of a path.")
 @click.option("--layer", "layers", multiple=True, help="Name or pattern of layers; all by default.")
+@click.option("--share", type=float, default=1.0, show_default=True, help="Neurons to draw.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the draw.")
 @with_options(*PROTOCOL, *OPENING, *RESOURCES)
 @click.option("--json", "as_json", is_flag=True, help="Print the whole record as JSON.")
 @click.option("--output", type=_PATH, help="File for the record, as JSON.")
@@ -136,9 +138,9 @@ def hops(checkpoint: str, *, hops: int, as_json: bool, output: Path | None, **op
     from neuromfa.graphs.multihop import analyse_hops  # noqa: PLC0415
     from neuromfa.storage import write_text  # noqa: PLC0415
 
-    layers = options.pop("layers")
+    chosen = {name: options.pop(name) for name in ("layers", "share", "seed")}
     protocol, how = settings(options)
-    found = analyse_hops(checkpoint, hops, protocol, layers=layers, **how)
+    found = analyse_hops(checkpoint, hops, protocol, **chosen, **how)
     if as_json:
         click.echo(found.to_json(), nl=False)
     else:
