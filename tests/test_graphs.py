@@ -121,6 +121,19 @@ def test_resources_change_no_bit():
     assert one == three
 
 
+def test_memory_that_does_not_suffice_is_said():
+    path = nx.path_graph(3000)
+    with pytest.raises(neuromfa.ResourceError, match=r"more than [0-9,]+ hops away"):
+        analyse_graph(path, threads=1, memory=10 << 20)
+    lengths = with_lengths(nx.barabasi_albert_graph(400, 2, seed=1))
+    protocol = GraphProtocol(weighted=True, digits=6)
+    with pytest.raises(neuromfa.ResourceError, match=r"different distances take .*--digits"):
+        analyse_graph(lengths, protocol, memory=20 << 20)
+    few = GraphProtocol(weighted=True, digits=1, q=Q)
+    tight = record(analyse_graph(lengths, few, memory=4 << 20))  # fewer sources together
+    assert tight == record(analyse_graph(lengths, few))
+
+
 def test_disconnected_graphs_are_said():
     graph = nx.disjoint_union_all([nx.path_graph(5), nx.grid_2d_graph(4, 5), nx.empty_graph(3)])
     giant = analyse_graph(graph, GraphProtocol(q=Q))

@@ -171,6 +171,49 @@ def test_gate_and_up_lead_to_the_same_units():
     np.testing.assert_array_equal(found, expected)
 
 
+def test_tensors_stored_in_out_and_dropped_weights():
+    rng = np.random.default_rng(1)
+    up, down = rng.normal(0, 0.3, (5, 9)), rng.normal(0, 0.3, (9, 5))
+    linear = {
+        "model.layers.0.mlp.up_proj.weight": up.T.copy(),
+        "model.layers.0.mlp.down_proj.weight": down.T.copy(),
+    }
+    conv = {
+        "h.0.attn.c_attn.weight": np.ones((5, 15)),
+        "h.0.attn.c_proj.weight": np.ones((5, 5)),
+        "h.0.mlp.c_fc.weight": up,
+        "h.0.mlp.c_proj.weight": down,
+    }
+    protocol = neuromfa.Protocol(min_neighbours=0)
+    counts = []
+    for state in (linear, conv):
+        found = neuromfa.analyse_hops(state, 2, protocol, layers=["0.mlp_input"])
+        assert found.paths["0.mlp_input"] == ("0.mlp_input", "0.mlp_hidden")
+        counts.append(found.layers[0].to_dict() | {"tensors": None})
+    assert counts[0] == counts[1]
+    assert counts[0]["edges_in_range"] == dijkstra_counts([up, down], 150.0).sum()
+    holed = down.copy()
+    holed[3, 2] = np.nan
+    dropping = neuromfa.Protocol(min_neighbours=0, nonfinite="drop")
+    found = neuromfa.analyse_hops(
+        conv | {"h.0.mlp.c_proj.weight": holed}, 2, dropping, layers=["0.mlp_input"]
+    )
+    without = down.copy()
+    without[3, 2] = 0
+    assert found.layers[0].edges_in_range == dijkstra_counts([up, without], 150.0).sum()
+
+
+def test_mixtures_of_experts_are_refused():
+    names = [f"experts.{e}.{w}" for e in (0, 1) for w in ("gate_proj", "up_proj", "down_proj")]
+    state = {
+        f"model.layers.0.mlp.{name}.weight": np.ones((4, 6) if "down" in name else (6, 4))
+        for name in names
+    } | {"model.layers.0.mlp.gate.weight": np.ones((2, 4))}
+    with pytest.raises(neuromfa.UnsupportedError, match=r"mixtures of experts|which output is"):
+        neuromfa.analyse_hops(state, 2)
+    assert neuromfa.analyse_hops(state, 1).network.neurons
+
+
 def test_refusals():
     with pytest.raises(neuromfa.UsageError, match="hops 0"):
         neuromfa.analyse_hops(MODEL, 0)

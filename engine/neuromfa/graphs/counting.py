@@ -26,8 +26,10 @@ from neuromfa_kernels.hops import (
 )
 
 Counts = npt.NDArray[np.uint32]
-WEIGHTED_BLOCK = 64
-"""Sources whose distances are held at the same time."""
+MOST_TOGETHER = 64
+"""Sources whose weighted distances are held at the same time, if memory allows."""
+DISTANCE_BYTES = 40
+"""Memory that the distance of one node from one source takes meanwhile."""
 
 
 class Resources(NamedTuple):
@@ -212,13 +214,15 @@ def _count_lengths(
     graph: Adjacency, sources: list[Int64], q: Float64, *, digits: int, resources: Resources
 ) -> Counted:
     every = np.concatenate(sources)
-    distances = _Distances(graph, digits)
+    share = resources.memory // (2 * DISTANCE_BYTES * graph.nodes)
+    together = max(1, min(MOST_TOGETHER, share))
+    distances = _Distances(graph, digits, together)
     keys = np.empty(0, np.int64)
-    for start in range(0, len(every), WEIGHTED_BLOCK):
-        found = np.unique(distances.keys(every[start : start + WEIGHTED_BLOCK]))
+    for start in range(0, len(every), together):
+        found = np.unique(distances.keys(every[start : start + together]))
         keys = np.union1d(keys, found[found > 0])
         needed = 16 * len(q) * (len(keys) + 1) * (len(sources) + 2) + 12 * TILE * (len(keys) + 1)
-        needed += 40 * WEIGHTED_BLOCK * graph.nodes
+        needed += DISTANCE_BYTES * together * graph.nodes
         if needed > resources.memory:
             raise ResourceError(
                 f"{graph.source}: {len(keys):,} different distances take {needed:,} bytes and "
@@ -245,8 +249,8 @@ def _count_lengths(
 class _Distances:
     """Shortest paths from some nodes, as whole numbers of the last decimal."""
 
-    def __init__(self, graph: Adjacency, digits: int) -> None:
-        self.graph, self.scale = graph, 10.0**digits
+    def __init__(self, graph: Adjacency, digits: int, together: int) -> None:
+        self.graph, self.scale, self.together = graph, 10.0**digits, together
         self.matrix = graph.matrix()
 
     def keys(self, nodes: Int64) -> Int64:
@@ -274,8 +278,8 @@ def _around(distances: _Distances, nodes: Int64, keys: Int64) -> tuple[Counts, C
     columns = len(keys) + 1
     counts = np.zeros((len(nodes), columns), np.uint32)
     same = np.zeros(len(nodes), np.uint32)
-    for start in range(0, len(nodes), WEIGHTED_BLOCK):
-        found = distances.keys(nodes[start : start + WEIGHTED_BLOCK])
+    for start in range(0, len(nodes), distances.together):
+        found = distances.keys(nodes[start : start + distances.together])
         for i, row in enumerate(found, start):
             same[i] = (row == 0).sum() - 1
             at = np.searchsorted(keys, row[row > 0])
