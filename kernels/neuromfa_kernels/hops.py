@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from neuromfa_kernels.answers import FractalDimension
+from neuromfa_kernels.cpu_threads import usable_threads
 from neuromfa_kernels.radius import HOP_NODE_BYTES, HOP_SOURCES
 
 __all__ = [
@@ -232,4 +232,4 @@ def _check_lengths(array: Any, name: str) -> None:
 def _usable(threads: int | None) -> int:
     if threads is not None and threads < 1:
         raise ValueError(f"threads {threads}: must be at least 1")
-    return threads or len(os.sched_getaffinity(0))
+    return usable_threads(threads)
