@@ -51,7 +51,11 @@ def _pipeline(row: Row) -> str:
     return f"{_what(row)}: {size}"
 
 
-KINDS: dict[str, Callable[[Row], str]] = {"kernel": _what, "pipeline": _pipeline}
+KINDS: dict[str, Callable[[Row], str]] = {
+    "kernel": _what,
+    "pipeline": _pipeline,
+    "graph": _what,
+}
 HEAD = ("what", "seconds", "GB/s", "share of the floor", "speed")
 
 

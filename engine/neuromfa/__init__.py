@@ -26,6 +26,11 @@ if TYPE_CHECKING:
         UnsupportedError,
         UsageError,
     )
+    from neuromfa.graphs.analysis import analyse_graph
+    from neuromfa.graphs.export import NetworkGraph, export_network, write_network
+    from neuromfa.graphs.multihop import HopAnalysis, analyse_hops
+    from neuromfa.graphs.results import GraphAnalysis
+    from neuromfa.graphs.settings import GraphProtocol
     from neuromfa.protocol import Protocol, q_grid
     from neuromfa.reference.emergence import ReferenceEmergence, reference_emergence
     from neuromfa.reference.procedure import analyse_reference
@@ -60,6 +65,11 @@ _HOMES = {
         "UnsupportedError",
         "UsageError",
     ),
+    "graphs.analysis": ("analyse_graph",),
+    "graphs.export": ("NetworkGraph", "export_network", "write_network"),
+    "graphs.multihop": ("HopAnalysis", "analyse_hops"),
+    "graphs.results": ("GraphAnalysis",),
+    "graphs.settings": ("GraphProtocol",),
     "protocol": ("Protocol", "q_grid"),
     "reference.emergence": ("ReferenceEmergence", "reference_emergence"),
     "reference.procedure": ("analyse_reference",),
@@ -88,9 +98,13 @@ __all__ = [
     "Comparison",
     "Controls",
     "Emergence",
+    "GraphAnalysis",
+    "GraphProtocol",
     "Group",
+    "HopAnalysis",
     "Joined",
     "MeasuredCheckpoint",
+    "NetworkGraph",
     "NeuromfaError",
     "PartialError",
     "Progress",
@@ -108,10 +122,13 @@ __all__ = [
     "UnsupportedError",
     "UsageError",
     "analyse",
+    "analyse_graph",
+    "analyse_hops",
     "analyse_reference",
     "associate",
     "compare",
     "degree_of_emergence",
+    "export_network",
     "join",
     "measure_controls",
     "measure_emergence",
@@ -126,6 +143,7 @@ __all__ = [
     "schema",
     "structure_distance",
     "write_analysis",
+    "write_network",
 ]
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import numpy as np
 
 from neuromfa.multifractal import Float64, Int64
+from neuromfa.records import from_plain, to_plain
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -84,38 +84,12 @@ class Group:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready values: lists for arrays, None for NaN."""
-        return {f.name: plain(getattr(self, f.name)) for f in fields(self)}
+        return to_plain(self)
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
         """Inverse of `to_dict`."""
-        return cls(
-            **{
-                f.name: _FROM_PLAIN.get(str(f.type), lambda value: value)(record[f.name])
-                for f in fields(cls)
-            }
-        )
-
-
-_FROM_PLAIN: dict[str, Callable[[Any], Any]] = {  # by a field's declared type
-    "Float64": lambda values: np.array(values, dtype=np.float64),
-    "Int64": lambda values: np.array(values, dtype=np.int64),
-    "float": lambda value: math.nan if value is None else value,
-    "tuple[str, ...]": tuple,
-}
-
-
-def plain(value: Any) -> Any:
-    """JSON-ready values: JSON has no NaN and no arrays."""
-    if isinstance(value, np.ndarray):
-        return [plain(x) for x in value.tolist()]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {k: plain(v) for k, v in value.items()}
-    if isinstance(value, tuple | list):
-        return [plain(v) for v in value]
-    return value
+        return from_plain(cls, record)
 
 
 def scalar_row(kind: str, group: Group) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from neuromfa.protocol import Protocol
 
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
+Radii = npt.NDArray[Any]
+"""Whole numbers in a network of neurons; any positive lengths in other graphs."""
 
 CONCAVE_TOLERANCE = 1e-9
 """How far alpha may rise from one q to the next before tau is called not concave: the spec's
@@ -94,7 +96,7 @@ class MassExponents:
 
     Attributes
     ----------
-    radii : int64 array, shape (m,)
+    radii : int64 or float64 array, shape (m,)
         Radii fitted over.
     tau, intercept, tau_stderr, r2 : float64 array, shape (n_q,)
         Slope, value at r_max, standard error of the slope, coefficient of determination (NaN
@@ -103,7 +105,7 @@ class MassExponents:
         Why there are none; the arrays are then NaN.
     """
 
-    radii: Int64
+    radii: Radii
     tau: Float64
     intercept: Float64
     tau_stderr: Float64
@@ -191,14 +193,28 @@ def mass_exponents(sums: PartitionSums, protocol: Protocol) -> MassExponents:
     elif len(radii) < 2:
         reason = f"a slope needs two radii, and counted neurons have edges at {len(radii)}"
     else:
-        # At r_max every p is 1, so ln Z - ln n vanishes there and, for q = 0, everywhere: the
-        # constant drops out of the slope and tau(0) is exactly 0.
-        log_n = np.log(float(sums.counted))
-        y = np.log(sums.Z[:, radii - 1]) - log_n
-        tau, intercept, stderr, r2 = _line(np.log(radii / radii[-1]), y)
-        return MassExponents(radii, tau, intercept + log_n, stderr, r2)
+        return fit_exponents(sums.Z[:, radii - 1], sums.counted, radii)
     nan = np.full(len(sums.q), np.nan)
     return MassExponents(radii, nan, nan, nan, nan, reason)
+
+
+def fit_exponents(Z: Float64, counted: int, radii: Radii) -> MassExponents:
+    """Fit tau(q) to partition functions at given radii, at least two of them.
+
+    Parameters
+    ----------
+    Z : float64 array, shape (n_q, m)
+        Partition functions at `radii`.
+    counted : int
+        Number of terms in each sum, which is Z_0.
+    radii : int64 or float64 array, shape (m,)
+        Positive and increasing.
+    """
+    # ln Z - ln n is exactly zero for q = 0, and the constant drops out of the slope: tau(0) is
+    # exactly 0.
+    log_n = np.log(float(counted))
+    tau, intercept, stderr, r2 = _line(np.log(radii / radii[-1]), np.log(Z) - log_n)
+    return MassExponents(radii, tau, intercept + log_n, stderr, r2)
 
 
 def spectrum(sums: PartitionSums, exponents: MassExponents, protocol: Protocol) -> Spectrum:
@@ -229,21 +245,40 @@ def spectrum(sums: PartitionSums, exponents: MassExponents, protocol: Protocol) 
     if exponents.undefined:
         return Spectrum(nan, nan, nan, nan, np.nan, np.nan, np.nan, None)
     at = exponents.radii - 1
-    alpha = _line(np.log(exponents.radii / exponents.radii[-1]), sums.Z_log[:, at] / sums.Z[:, at])[
-        0
-    ]
+    alpha = fit_alpha(sums.Z_log[:, at] / sums.Z[:, at], exponents.radii)
     alpha_0 = float(alpha[q == 0][0])
+    return read_spectrum(exponents.tau, alpha, alpha_0, q=q, asked=np.isin(q, protocol.q))
+
+
+def fit_alpha(ratios: Float64, radii: Radii) -> Float64:
+    """Slopes of Z_log/Z, float64 [n_q, m], on ln r: the derivative of tau with respect to q."""
+    return _line(np.log(radii / radii[-1]), ratios)[0]
+
+
+def read_spectrum(
+    tau: Float64, alpha: Float64, alpha_0: float, *, q: Float64, asked: npt.NDArray[np.bool_]
+) -> Spectrum:
+    """Read f, D(q), C(q) and the numbers of the spectrum from tau and alpha.
+
+    Parameters
+    ----------
+    tau, alpha, q : float64 array, shape (n_q,)
+        Mass exponents, their derivatives, and moments.
+    alpha_0 : float
+        Regularity.
+    asked : bool array, shape (n_q,)
+        Moments that `width`, `asymmetry`, `specific_heat` and `concave` run over.
+    """
     with np.errstate(invalid="ignore", divide="ignore"):
-        dimension = np.where(q == 0, alpha_0, exponents.tau / q)
-    asked = np.isin(q, protocol.q)
+        dimension = np.where(q == 0, alpha_0, tau / q)
     of_q = alpha[asked]
-    heat = nan.copy()
+    heat = np.full(len(q), np.nan)
     if len(of_q) > 1:
         heat[asked] = -np.gradient(of_q, q[asked])
     left, right = alpha_0 - of_q.min(), of_q.max() - alpha_0
     return Spectrum(
         alpha=alpha,
-        f=q * alpha - exponents.tau,
+        f=q * alpha - tau,
         generalised_dimension=dimension,
         specific_heat=heat,
         alpha_0=alpha_0,

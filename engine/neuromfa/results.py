@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from neuromfa.errors import BadInputError, ResourceError
-from neuromfa.group import Group, moment_rows, plain, scalar_row
+from neuromfa.group import Group, moment_rows, scalar_row
 from neuromfa.multifractal import Float64
+from neuromfa.records import plain
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["KINDS", "SCHEMA_VERSION", "Analysis", "Group", "plain"]
+__all__ = ["KINDS", "SCHEMA_VERSION", "Analysis", "Group"]
 
 SCHEMA_VERSION = "1.0"
 LATER_SETTINGS = {"distance": "inverse", "relative_scale": None}

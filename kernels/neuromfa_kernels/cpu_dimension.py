@@ -20,9 +20,9 @@ PER_JOB = 512
 @kernel
 def _fit(neuron: Any, counts: Any, near: Any, points: Any) -> Any:
     """Edges of a neuron, its number of radii, and the slope of ln N(r) on ln r over them."""
-    log_r, x, y = points
+    log_r, x, y, own = points
     n_radii = counts.shape[1]
-    running = 1 + np.int64(near[0, neuron])
+    running = np.int64(own) + np.int64(near[0, neuron])
     n = 0
     x_mean = y_mean = 0.0
     for r in range(n_radii):
@@ -36,23 +36,23 @@ def _fit(neuron: Any, counts: Any, near: Any, points: Any) -> Any:
             y_mean += y[n]
             n += 1
     if n < 2:
-        return running - 1, n, math.nan
+        return running - own, n, math.nan
     x_mean /= n
     y_mean /= n
     xx = xy = 0.0
     for k in range(n):
         xx += (x[k] - x_mean) * (x[k] - x_mean)
         xy += (x[k] - x_mean) * (y[k] - y_mean)
-    return running - 1, n, xy / xx
+    return running - own, n, xy / xx
 
 
 @kernel
 def fit_neurons(span: Any, counts: Any, near: Any, settings: Any, out: Any) -> None:
     """Fractal dimension of the neurons first:last."""
     first, last = span
-    min_neighbours, log_r = settings
+    min_neighbours, log_r, own = settings
     values, reason = out
-    points = (log_r, np.empty(len(log_r)), np.empty(len(log_r)))
+    points = (log_r, np.empty(len(log_r)), np.empty(len(log_r)), own)
     for i in range(first, last):
         edges, radii, slope = _fit(i, counts, near, points)
         values[i], reason[i] = slope, 0
@@ -67,11 +67,18 @@ def fractal_dimension(
     near: npt.NDArray[np.uint32],
     min_neighbours: int,
     threads: int,
+    *,
+    radii: npt.NDArray[np.float64] | None = None,
+    own: int = 1,
 ) -> FractalDimension:
-    """Slope of ln N_i(r) on ln r over each neuron's own radii; `counts` is [n, R]."""
+    """Slope of ln N_i(r) on ln r over each neuron's own radii; `counts` is [n, R].
+
+    Radii are 1..R unless given; `own` is 1 where a neuron counts itself, and else 0.
+    """
     n, n_radii = counts.shape
     out = FractalDimension(np.empty(n), np.empty(n, np.uint8))
-    settings = (min_neighbours, logarithm_table(n_radii + 1)[1:].copy())
+    table = logarithm_table(n_radii + 1)[1:].copy()
+    settings = (min_neighbours, table if radii is None else np.log(radii), own)
 
     def fit(first: int) -> None:
         fit_neurons((first, min(first + PER_JOB, n)), counts, near, settings, tuple(out))

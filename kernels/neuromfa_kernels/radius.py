@@ -19,6 +19,10 @@ import numpy.typing as npt
 
 TILE = 1024
 """Neurons summed one after another; tiles are added in order (definitions, section 3)."""
+HOP_SOURCES = 512
+"""Sources that one search of a graph follows at the same time."""
+HOP_NODE_BYTES = 3 * HOP_SOURCES // 8 + 8
+"""Scratch memory of one search, for each node of the graph."""
 
 TOO_FEW_EDGES, ONE_RADIUS = 1, 2
 """Why a neuron's fractal dimension is undefined."""

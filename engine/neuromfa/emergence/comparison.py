@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from neuromfa.errors import UsageError
-from neuromfa.results import Analysis, Group, plain
+from neuromfa.records import plain
+from neuromfa.results import Analysis, Group
 
 SCHEMA_VERSION = "1.0"
 KINDS = ("network", "roles", "blocks")

@@ -12,7 +12,7 @@ from neuromfa.emergence.altered import Alteration, altered_exponents, open_pair
 from neuromfa.errors import BadInputError, UsageError
 from neuromfa.protocol import Protocol
 from neuromfa.provenance import versions
-from neuromfa.results import plain
+from neuromfa.records import plain
 from neuromfa.units import DEFAULT_MEMORY
 
 if TYPE_CHECKING:

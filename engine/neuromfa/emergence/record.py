@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from neuromfa.errors import BadInputError
-from neuromfa.results import plain
+from neuromfa.records import plain
 
 SCHEMA_VERSION = "1.0"
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from neuromfa.errors import UsageError
 from neuromfa.multifractal import Float64
+from neuromfa.records import plain
 from neuromfa.reference.record import ReferenceAnalysis
 from neuromfa.reference.samples import TOLERANCE, mean_and_sd
-from neuromfa.results import plain
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

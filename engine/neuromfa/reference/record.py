@@ -10,8 +10,8 @@ from typing import Any, Self
 import numpy as np
 
 from neuromfa.errors import BadInputError
+from neuromfa.records import plain
 from neuromfa.reference.samples import TOLERANCE, ReferenceSample, mean_and_sd
-from neuromfa.results import plain
 
 SCHEMA_VERSION = "1.0"
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from neuromfa.multifractal import Float64, Int64
-from neuromfa.results import plain
+from neuromfa.records import plain
 
 TOLERANCE = 1e-9
 """Above this, f > 0 is no rounding noise."""

@@ -16,11 +16,12 @@ from neuromfa.emergence.course import measure_emergence
 from neuromfa.errors import BadInputError
 from neuromfa.multifractal import Float64
 from neuromfa.protocol import Protocol
+from neuromfa.records import plain
 from neuromfa.reference.emergence import reference_emergence
 from neuromfa.reference.procedure import analyse_reference
 from neuromfa.reference.record import ReferenceAnalysis
 from neuromfa.reference.settings import ReferenceProtocol
-from neuromfa.results import Analysis, plain
+from neuromfa.results import Analysis
 from neuromfa.storage import read_analysis
 from neuromfa.suites.suite import Suite
 
