@@ -88,8 +88,16 @@ def _run(command, text=None):
     return done
 
 
-@cache
+_building = threading.Lock()  # lanes of a GPU ask for the same library at the same time
+
+
 def _load(text, build, defines):
+    with _building:
+        return _loaded(text, build, defines)
+
+
+@cache
+def _loaded(text, build, defines):
     library, kernels = _compile(text, build, defines)
     return ctypes.CDLL(str(library)), kernels
 
