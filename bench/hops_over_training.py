@@ -14,9 +14,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from neuromfa.report import COLOURS, figure_file
 
 import neuromfa
-from neuromfa.report import COLOURS, figure_file
 
 ROOT = Path(__file__).parent.parent
 HOPS = (1, 2, 3)

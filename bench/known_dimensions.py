@@ -10,9 +10,9 @@ from pathlib import Path
 
 import networkx as nx
 import numpy as np
+from neuromfa.report import COLOURS, figure_file
 
 import neuromfa
-from neuromfa.report import COLOURS, figure_file
 
 ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT / "tests"))

@@ -1,6 +1,6 @@
 """A whole checkpoint, from its file to the spectrum: speed, share of the floor, private memory.
 
-    python bench/pipeline.py [--gigabytes 2] [--record]
+    python bench/pipeline.py [--gigabytes 2] [--device cpu|cuda] [--record]
 
 Writes a Llama-shaped bfloat16 checkpoint into a temporary directory (so that it lies in the page
 cache), analyses it in a fresh process, and compares with the machine's read bandwidth and with the
@@ -23,6 +23,8 @@ import numpy as np
 
 import neuromfa
 from kernels import authors_way, read_bandwidth
+from neuromfa.devices import find_devices
+from neuromfa_kernels.cuda_driver import Driver
 from record import RESULTS, record
 
 HIDDEN, INNER = 4096, 11008
@@ -95,14 +97,14 @@ class PeakMemory(threading.Thread):
         self.join()
 
 
-def worker(folder: str) -> None:
+def worker(folder: str, device: str) -> None:
     """Analyse in this process and print what it took, as JSON."""
     memory = PeakMemory()
     memory.start()
     seconds = []
     for _ in range(REPEATS):
         start = time.perf_counter()
-        analysis = neuromfa.analyse(folder)
+        analysis = neuromfa.analyse(folder, device=device)
         seconds.append(time.perf_counter() - start)
     memory.stop()
     print(
@@ -119,10 +121,11 @@ def worker(folder: str) -> None:
     )
 
 
-def command_line(folder: str) -> float:
+def command_line(folder: str, device: str) -> float:
     """Seconds of a whole ``neuromfa analyse``, interpreter and imports included."""
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "neuromfa", "analyse", folder, "--quiet"], check=True)
+    command = [sys.executable, "-m", "neuromfa", "analyse", folder, "--quiet", "--device", device]
+    subprocess.run(command, check=True)
     return time.perf_counter() - start
 
 
@@ -130,20 +133,24 @@ def main() -> None:
     """Run and print, and record if asked to."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--gigabytes", type=float, default=2.0)
+    arguments.add_argument("--device", default="cpu")
     arguments.add_argument("--record", action="store_true")
     arguments.add_argument("--worker", help=argparse.SUPPRESS)
     options = arguments.parse_args()
     if options.worker:
-        worker(options.worker)
+        worker(options.worker, options.device)
         return
     with tempfile.TemporaryDirectory(prefix="neuromfa-bench-") as name:
         folder = Path(name)
         write_checkpoint(folder, options.gigabytes)
         run = subprocess.run(
-            [sys.executable, __file__, "--worker", name], check=True, capture_output=True, text=True
+            [sys.executable, __file__, "--worker", name, "--device", options.device],
+            check=True,
+            capture_output=True,
+            text=True,
         )
         found = json.loads(run.stdout)
-        whole = command_line(name)
+        whole = command_line(name, options.device)
         tensor = "model.layers.0.self_attn.o_proj.weight"
         with neuromfa.open_checkpoint(folder) as checkpoint:
             few = checkpoint.read(tensor)[:, :AUTHORS_NEURONS].copy()
@@ -178,7 +185,8 @@ def main() -> None:
         f"{found['private'] / 1e6:.0f} MB, mapped {found['mapped'] / 1e6:.0f} MB"
     )
     if options.record:
-        record([row], RESULTS)
+        gpus = find_devices(options.device)
+        record([row], RESULTS, gpu=", ".join(Driver(n).name for n in gpus.gpus))
 
 
 if __name__ == "__main__":
