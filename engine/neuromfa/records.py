@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+
+from neuromfa.errors import BadInputError
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -48,3 +51,21 @@ def plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [plain(v) for v in value]
     return value
+
+
+def json_text(record: Mapping[str, Any]) -> str:
+    """A record as JSON text (RFC 8259: no NaN)."""
+    return json.dumps(record, allow_nan=False, indent=1) + "\n"
+
+
+def check_version(record: Mapping[str, Any], expected: str, what: str) -> None:
+    """Refuse a record of another major version of its schema.
+
+    Raises
+    ------
+    BadInputError
+        With both versions.
+    """
+    version = str(record.get("schema_version"))
+    if version.partition(".")[0] != expected.partition(".")[0]:
+        raise BadInputError(f"{what}: schema version {version}, this version reads {expected}")

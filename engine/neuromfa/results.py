@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from neuromfa.errors import BadInputError, ResourceError
+from neuromfa.errors import ResourceError
 from neuromfa.group import Group, moment_rows, scalar_row
 from neuromfa.multifractal import Float64
-from neuromfa.records import plain
+from neuromfa.records import check_version, json_text, plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,7 +99,7 @@ class Analysis:
 
     def to_json(self) -> str:
         """`to_dict` as JSON text (RFC 8259: no NaN)."""
-        return json.dumps(self.to_dict(), allow_nan=False, indent=1) + "\n"
+        return json_text(self.to_dict())
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
@@ -111,11 +110,7 @@ class Analysis:
         BadInputError
             If the record was written under another major version of the schema.
         """
-        version = str(record.get("schema_version"))
-        if version.partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
-            raise BadInputError(
-                f"analysis record: schema version {version}, this version reads {SCHEMA_VERSION}"
-            )
+        check_version(record, SCHEMA_VERSION, "analysis record")
         plain = {k: record[k] for k in ("source", "architecture", "coverage")}
         plain["protocol"] = record["protocol"] | {
             name: value for name, value in LATER_SETTINGS.items() if name not in record["protocol"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from neuromfa.errors import UsageError
-from neuromfa.records import plain
+from neuromfa.records import json_text, plain
 from neuromfa.results import Analysis, Group
 
 SCHEMA_VERSION = "1.0"
@@ -59,7 +58,7 @@ class Comparison:
 
     def to_json(self) -> str:
         """`to_dict` as JSON text."""
-        return json.dumps(self.to_dict(), allow_nan=False, indent=1) + "\n"
+        return json_text(self.to_dict())
 
 
 def structure_distance(a: Group, b: Group) -> float:

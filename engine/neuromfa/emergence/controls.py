@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
 from neuromfa.emergence.altered import Alteration, altered_exponents, open_pair
-from neuromfa.errors import BadInputError, UsageError
+from neuromfa.errors import UsageError
 from neuromfa.protocol import Protocol
 from neuromfa.provenance import versions
-from neuromfa.records import plain
+from neuromfa.records import check_version, json_text, plain
 from neuromfa.units import DEFAULT_MEMORY
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ class Controls:
 
     def to_json(self) -> str:
         """`to_dict` as JSON text."""
-        return json.dumps(self.to_dict(), allow_nan=False, indent=1) + "\n"
+        return json_text(self.to_dict())
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
@@ -89,11 +88,7 @@ class Controls:
         BadInputError
             If the record was written under another major version of the schema.
         """
-        version = str(record.get("schema_version"))
-        if version.partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
-            raise BadInputError(
-                f"record of controls: schema version {version}, this version reads {SCHEMA_VERSION}"
-            )
+        check_version(record, SCHEMA_VERSION, "record of controls")
         values = {field.name: record[field.name] for field in fields(cls)}
         return cls(**values | {"groups": tuple(record["groups"])})
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
-from neuromfa.errors import BadInputError
-from neuromfa.records import plain
+from neuromfa.records import check_version, json_text, plain
 
 SCHEMA_VERSION = "1.0"
 
@@ -80,7 +78,7 @@ class Emergence:
 
     def to_json(self) -> str:
         """`to_dict` as JSON text."""
-        return json.dumps(self.to_dict(), allow_nan=False, indent=1) + "\n"
+        return json_text(self.to_dict())
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
@@ -91,12 +89,7 @@ class Emergence:
         BadInputError
             If the record was written under another major version of the schema.
         """
-        version = str(record.get("schema_version"))
-        if version.partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
-            raise BadInputError(
-                f"record of emergence: schema version {version}, this version reads "
-                f"{SCHEMA_VERSION}"
-            )
+        check_version(record, SCHEMA_VERSION, "record of emergence")
         return cls(
             baseline=record["baseline"],
             protocol=record["protocol"],

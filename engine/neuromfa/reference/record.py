@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -10,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from neuromfa.errors import BadInputError
-from neuromfa.records import plain
+from neuromfa.records import check_version, json_text, plain
 from neuromfa.reference.samples import TOLERANCE, ReferenceSample, mean_and_sd
 
 SCHEMA_VERSION = "1.0"
@@ -108,7 +107,7 @@ class ReferenceAnalysis:
 
     def to_json(self) -> str:
         """`to_dict` as JSON text (RFC 8259: no NaN)."""
-        return json.dumps(self.to_dict(), allow_nan=False, indent=1) + "\n"
+        return json_text(self.to_dict())
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
@@ -120,12 +119,8 @@ class ReferenceAnalysis:
             If the record was written under another major version of the schema, or by another
             protocol.
         """
-        version, name = str(record.get("schema_version")), record["protocol"].get("name")
-        if version.partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
-            raise BadInputError(
-                f"reference record: schema version {version}, this version reads {SCHEMA_VERSION}"
-            )
-        if name != "reference":
+        check_version(record, SCHEMA_VERSION, "reference record")
+        if (name := record["protocol"].get("name")) != "reference":
             raise BadInputError(
                 f"reference record: its protocol is {name or 'exact'}, not reference; read it with "
                 "read_analysis"
