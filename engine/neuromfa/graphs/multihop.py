@@ -24,7 +24,8 @@ from neuromfa.multifractal import Int64, mass_exponents, spectrum
 from neuromfa.protocol import Protocol
 from neuromfa.provenance import versions
 from neuromfa.results import Group
-from neuromfa.scheduler import DEFAULT_MEMORY, prepare
+from neuromfa.scheduler import prepare
+from neuromfa.units import DEFAULT_MEMORY
 
 if TYPE_CHECKING:
     from neuromfa.scheduler import Source
@@ -159,7 +160,7 @@ def analyse_hops(
             f"share {share:g}: which radii are observed depends on the draw, and moves the fit "
             "more than the intervals say; fit over all of them (radii all)"
         )
-    if getattr(protocol, "distance", "inverse") != "inverse":
+    if protocol.distance != "inverse":
         raise UnsupportedError("paths are built for the distance 1/abs(w) only; leave it inverse")
     with prepare(source, protocol, threads=threads, memory=memory, **options) as job:
         network = job.network.layers
