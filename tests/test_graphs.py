@@ -2,6 +2,7 @@
 
 import json
 
+import jsonschema
 import networkx as nx
 import numpy as np
 import pytest
@@ -251,6 +252,13 @@ def test_record_is_read_back():
     analysis = analyse_graph(GRAPHS["lattice"], GraphProtocol(q=Q, sources=30))
     again = neuromfa.GraphAnalysis.from_dict(json.loads(analysis.to_json()))
     assert again.to_dict() == json.loads(analysis.to_json())
+    jsonschema.Draft202012Validator.check_schema(neuromfa.schema("graph"))
+    for found in (analysis, analyse_graph(nx.complete_graph(5), GraphProtocol(radii=(1, 2)))):
+        jsonschema.validate(found.to_dict(), neuromfa.schema("graph"))
+    with pytest.raises(jsonschema.ValidationError, match="'nodes' is a required"):
+        jsonschema.validate(
+            {k: v for k, v in again.to_dict().items() if k != "nodes"}, neuromfa.schema("graph")
+        )
     with pytest.raises(neuromfa.BadInputError, match="reads 'graph'"):
         neuromfa.GraphAnalysis.from_dict({"schema_version": "1.0"})
     table = analysis.to_arrow("node_dimensions")
