@@ -72,7 +72,7 @@ def main() -> None:
         print(
             step, *("; " + " ".join(f"{x:.4f}" for x in part.ravel()) for part in numbers_of_step)
         )
-    titles = ("alpha(0)", "width")
+    titles = ("Regularity α(0)", "Width")
     pictures.draw_beside(
         {title: panel(steps, found[..., k], title) for k, title in enumerate(titles)}, path
     )
