@@ -1,6 +1,6 @@
 """Neighbourhoods of two hops through a pair of layers of a 7B model: time and memory, in one run.
 
-    python bench/hops.py [--hidden 4096] [--inner 11008]
+    python bench/hops.py [--hidden 4096] [--inner 11008] [--record]
 
 Writes a pair of bfloat16 matrices, hidden -> inner -> hidden, with normal weights, and analyses all
 neurons of the first in a fresh process. The plain (min,+) product of NumPy over a few neurons is
@@ -24,6 +24,7 @@ from safetensors.numpy import save_file
 
 import neuromfa
 from neuromfa_kernels.hops import extend_paths
+from record import RESULTS, record
 
 CUTOFF = 150.0
 PEER_NEURONS = 8
@@ -65,6 +66,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--hidden", type=int, default=4096)
     arguments.add_argument("--inner", type=int, default=11008)
+    arguments.add_argument("--record", action="store_true")
     arguments.add_argument("--worker", help=argparse.SUPPRESS)
     options = arguments.parse_args()
     if options.worker:
@@ -93,6 +95,20 @@ def main() -> None:
         f"  NumPy's plain product would take {alone:,.0f} s (from {PEER_NEURONS} neurons, equal "
         f"lengths): {alone / seconds:,.0f} times as long"
     )
+    if options.record:
+        sizes = f"{options.hidden:,} -> {options.inner:,} -> {options.hidden:,}"
+        row = {
+            "kind": "hops",
+            "what": f"analysis of two hops, {sizes} neurons",
+            "seconds": seconds,
+            "processor_seconds": processor,
+            "first_seconds": found["first"][0],
+            "peak_bytes": found["peak"],
+            "peer": f"NumPy's plain product (from {PEER_NEURONS} neurons)",
+            "peer_seconds": alone,
+            "ratio": alone / seconds,
+        }
+        record([row], RESULTS)
 
 
 if __name__ == "__main__":

@@ -11,15 +11,18 @@ weights are away.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from neuromfa.report import COLOURS, figure_file
 
 import neuromfa
+from neuromfa.reports import chart, pictures
 
 ROOT = Path(__file__).parent.parent
 HOPS = (1, 2, 3)
+NAMES = ("1 hop", "2 hops", "3 hops")
+CONTROLS = ("trained", "scale: step 0 rescaled", "shape: shuffled")
 LAYERS = ("*.attention_output", "*.mlp_input")
 """Those from which three hops lead somewhere."""
 SHUFFLES = 12
@@ -60,6 +63,7 @@ def main() -> None:
     """Analyse every step, print a table and draw."""
     folder = Path(sys.argv[1])
     path = Path(sys.argv[2]) if len(sys.argv) > 2 else ROOT / "docs" / "hops_over_training.png"
+    pictures.check(path)
     steps = sorted(int(p.name.removeprefix("step")) for p in folder.glob("step*"))
     first = tensors(folder / f"step{steps[0]}")
     found = np.array([row(first, tensors(folder / f"step{step}")) for step in steps])
@@ -68,21 +72,31 @@ def main() -> None:
         print(
             step, *("; " + " ".join(f"{x:.4f}" for x in part.ravel()) for part in numbers_of_step)
         )
-    with figure_file(path, (10, 4.2)) as figure:
-        for which, (axes, title) in enumerate(
-            zip(figure.subplots(1, 2), (r"$\alpha_0$", "width"), strict=True)
-        ):
-            for k, (hops, colour) in enumerate(zip(HOPS, COLOURS, strict=False)):
-                for control, style in enumerate(("-", "--", ":")):
-                    label = f"{hops} hop" + "s" * (hops > 1) if control == 0 else None
-                    values = found[:, control, k, which]
-                    axes.plot(np.add(steps, 1), values, style, color=colour, label=label)
-            axes.plot([], [], "--", color="grey", label="scale: step 0 rescaled")
-            axes.plot([], [], ":", color="grey", label="shape: shuffled")
-            axes.set(xscale="log", xlabel="step + 1", title=title)
-            axes.grid(alpha=0.25)
-            axes.legend(frameon=False, fontsize=8)
+    titles = ("Regularity α(0)", "Width")
+    pictures.draw_beside(
+        {title: panel(steps, found[..., k], title) for k, title in enumerate(titles)}, path
+    )
     print(path)
+
+
+def panel(steps: Sequence[int], found: np.ndarray, title: str) -> chart.Spec:
+    """One number over training, [steps, 4, hops]: hops have colours, controls have dashes."""
+    rows = [
+        {"x": step + 1, "value": float(found[i, j, k]), "hops": hops, "of": control}
+        for i, step in enumerate(steps)
+        for j, control in enumerate(CONTROLS)
+        for k, hops in enumerate(NAMES)
+    ]
+    x = chart.number("x", "step + 1", scale={"type": "log", "nice": False})
+    del x["scale"]["zero"]  # a logarithmic axis has none
+    line = chart.line(
+        x,
+        chart.number("value", title),
+        color=chart.colour("hops", NAMES),
+        strokeDash=chart.dash("of", CONTROLS),
+        mark={"point": False},
+    )
+    return chart.chart(rows, [line])
 
 
 if __name__ == "__main__":

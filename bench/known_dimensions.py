@@ -6,13 +6,14 @@ python bench/known_dimensions.py [FILE]
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import networkx as nx
 import numpy as np
-from neuromfa.report import COLOURS, figure_file
 
 import neuromfa
+from neuromfa.reports import chart, pictures
 
 ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT / "tests"))
@@ -31,25 +32,41 @@ def dimensions(graph: nx.Graph, extent: float) -> np.ndarray:
     return neuromfa.analyse_graph(graph, protocol).generalised_dimension
 
 
+def panel(curves: Mapping[str, Sequence[float]]) -> chart.Spec:
+    """D(q) of growing graphs, and of the last, what is known, dashed and in ink."""
+    *grown, known = curves
+    rows = [
+        {"series": name, "q": q, "D": value}
+        for name, values in curves.items()
+        for q, value in zip(Q, values, strict=True)
+    ]
+    colour = chart.ramp("series", grown)
+    colour["scale"] = {
+        "domain": [*grown, known],
+        "range": [*colour["scale"]["range"], chart.INK],
+    }
+    dashes = {"domain": [*grown, known], "range": [[1, 0]] * len(grown) + [[5, 4]]}
+    y = chart.number("D", "D(q)", scale={"domain": [1, 2.1], "nice": False})
+    line = chart.line(
+        chart.number("q", "moment q", scale={"nice": False}),
+        y,
+        color=colour,
+        strokeDash={"field": "series", "type": "ordinal", "title": None, "scale": dashes},
+        mark={"point": False},
+    )
+    return chart.chart(rows, [line])
+
+
 def main() -> None:
     """Analyse and draw."""
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "known_dimensions.png"
-    with figure_file(path, (10, 4.2)) as figure:
-        left, right = figure.subplots(1, 2, sharey=True)
-        for generation, colour in zip(GENERATIONS, COLOURS, strict=False):
-            graph = flower(2, 2, generation)
-            label = f"{len(graph):,} nodes"
-            left.plot(Q, dimensions(graph, 2**generation), color=colour, label=label)
-        for side, colour in zip(SIDES, COLOURS, strict=False):
-            graph = nx.grid_2d_graph(side, side)
-            right.plot(Q, dimensions(graph, side), color=colour, label=f"{side} x {side}")
-        left.plot(Q, [flower_dimension(2, 2, q) for q in Q], "k--", label="large flower")
-        right.axhline(2, color="black", linestyle="--", label="large lattice")
-        left.set(title="(2,2)-flower", xlabel="q", ylabel="D(q)")
-        right.set(title="square lattice", xlabel="q")
-        for axes in (left, right):
-            axes.grid(alpha=0.25)
-            axes.legend(frameon=False, fontsize=8)
+    pictures.check(path)
+    flowers = {f"{len(g):,} nodes": dimensions(g, 2**n)
+               for n in GENERATIONS for g in [flower(2, 2, n)]}  # fmt: skip
+    flowers["large flower"] = [flower_dimension(2, 2, q) for q in Q]
+    lattices = {f"{n} x {n}": dimensions(nx.grid_2d_graph(n, n), n) for n in SIDES}
+    lattices["large lattice"] = [2.0] * len(Q)
+    pictures.draw_beside({"(2,2)-flower": panel(flowers), "Square lattice": panel(lattices)}, path)
     print(path)
 
 

@@ -55,6 +55,7 @@ KINDS: dict[str, Callable[[Row], str]] = {
     "kernel": _what,
     "pipeline": _pipeline,
     "graph": _what,
+    "hops": _what,
 }
 HEAD = ("what", "seconds", "GB/s", "share of the floor", "speed")
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import networkx as nx
 import pyarrow.parquet as pq
 import pytest
@@ -45,6 +46,29 @@ def test_a_graph_is_analysed(karate, tmp_path):
     assert pq.read_table(out / "spectrum.parquet").num_rows == 201
     dimensions = pq.read_table(out / "node_dimensions.parquet").column("node_dimension")
     assert dimensions.to_pylist() == expected.node_dimensions.tolist()
+    jsonschema.validate(record, neuromfa.schema("graph"))
+
+
+def test_a_graph_has_a_report(karate, tmp_path):
+    run("graph", karate, "--sources", "20", "--output", tmp_path, "--quiet")
+    written = run("report", tmp_path, "-o", tmp_path / "a.html", "--figures", tmp_path,
+                  "--format", "svg")  # fmt: skip
+    text = (tmp_path / "a.html").read_text()
+    assert written.strip().endswith("a.html")
+    assert "<h1>karate.graphml</h1>" in text
+    assert "Scientific Reports 11, 22964 (2021)" in text
+    for name in ("spectrum", "generalised-dimensions", "fits", "dimensions"):
+        assert f'id="{name}"' in text
+        assert (tmp_path / f"{name}.svg").read_text().startswith("<svg")
+    run("report", tmp_path / "graph.json", "-o", tmp_path / "b.html")
+    assert (tmp_path / "b.html").read_text() == text
+    one_radius = tmp_path / "one"
+    nx.write_graphml(nx.complete_graph(5), tmp_path / "five.graphml")
+    run("graph", tmp_path / "five.graphml", "--output", one_radius, "--quiet")
+    run("report", one_radius, "-o", tmp_path / "c.html")
+    assert "a slope needs two radii" in (tmp_path / "c.html").read_text()
+    (one_radius / "graph.json").write_text("{}")
+    assert "graph record: is None" in run("report", one_radius, code=5)
 
 
 def test_options_reach_the_protocol(karate):

@@ -1,7 +1,9 @@
 """Neighbourhoods of several hops against SciPy's Dijkstra on the whole layered network."""
 
+import json
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -106,7 +108,10 @@ def test_exponents_are_those_of_the_counts():
     assert analysis.protocol["topology"] == "paper_chain"
     assert analysis.protocol["hops"] == 2
     assert analysis.paths["1.attention_output"] == ("1.attention_output", "1.mlp_input")
-    assert '"kind": "hops"' in analysis.to_json()
+    jsonschema.Draft202012Validator.check_schema(neuromfa.schema("hops"))
+    jsonschema.validate(json.loads(analysis.to_json()), neuromfa.schema("hops"))
+    with pytest.raises(jsonschema.ValidationError, match="'hops' was expected"):
+        jsonschema.validate(analysis.to_dict() | {"kind": "graph"}, neuromfa.schema("hops"))
 
 
 def test_resources_change_no_bit():
@@ -130,6 +135,7 @@ def test_a_share_says_how_far_it_may_be_off():
         sample = neuromfa.analyse_hops(MODEL, 2, protocol, layers=names, share=0.2, seed=seed)
         assert sample.network.neurons == 2 * 103
         assert sample.protocol["seed"] == seed
+        jsonschema.validate(sample.to_dict(), neuromfa.schema("hops"))
         for found, wanted in zip(
             (sample.network, *sample.layers), (exact.network, *exact.layers), strict=True
         ):

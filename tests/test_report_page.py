@@ -10,6 +10,7 @@ import pytest
 import neuromfa
 from neuromfa.reports import page, story
 from neuromfa.reports.material import of_analysis, open_material
+from neuromfa.reports.opening import opening
 from tiny_training import weights, write_training
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -75,7 +76,7 @@ def pages(tmp_path_factory):
     suite = open_material(neuromfa.run_suite(folder / "suite.toml").directory)
     single = of_analysis(neuromfa.analyse(weights(64)))
     for name, material in (("suite", suite), ("single", single)):
-        page.write_page(material, story.tell(material), folder / name / "page.html")
+        page.write_page(opening(material), story.tell(material), folder / name / "page.html")
     return folder
 
 

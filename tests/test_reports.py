@@ -19,6 +19,7 @@ from neuromfa.errors import BadInputError, ResourceError
 from neuromfa.reports import chart, page, pictures, story
 from neuromfa.reports.figure import Figure, Missing, Note, Table, file_stem, shown
 from neuromfa.reports.material import of_analysis, open_material
+from neuromfa.reports.opening import opening
 from tiny_training import weights, write_checkpoint, write_training
 
 STEPS = (0, 8, 64, 500)
@@ -72,7 +73,7 @@ def sections(material):
 
 @pytest.fixture(scope="module")
 def rendered(material, sections):
-    return page.render(material, sections)
+    return page.render(opening(material), sections)
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +192,7 @@ def test_coverage_names_what_failed_and_what_is_counted_once(sections):
 
 
 def test_names_are_only_names(rendered, alone):
-    for whole in (rendered, page.render(alone[1], alone[2])):
+    for whole in (rendered, page.render(opening(alone[1]), alone[2])):
         text = re.sub(r"<script>.*?</script>", "", whole, flags=re.DOTALL)  # our own, and vega's
         assert "<img" not in text
         assert "onerror=alert(1)&gt;" in text
@@ -224,7 +225,7 @@ def test_the_page_runs_its_own_scripts_and_reaches_nothing(rendered):
 
 
 def test_same_results_same_page(material, sections, rendered, tmp_path, suite):
-    assert page.render(material, sections) == rendered
+    assert page.render(opening(material), sections) == rendered
     moved = tmp_path / "elsewhere"
     shutil.copytree(suite, moved)
     command = [sys.executable, "-m", "neuromfa", "report", moved, "-o", tmp_path / "page.html"]

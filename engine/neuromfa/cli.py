@@ -26,9 +26,9 @@ _ROOMS: dict[str, str] = {
     "scores": "neuromfa.scores.command",
     "suite": "neuromfa.suites.command",
     "report": "neuromfa.reports.command",
-    "graph": "neuromfa.graphs.verbs",
-    "network": "neuromfa.graphs.verbs",
-    "hops": "neuromfa.graphs.verbs",
+    "graph": "neuromfa.graph_verbs",
+    "network": "neuromfa.graph_verbs",
+    "hops": "neuromfa.graph_verbs",
 }
 """Verbs that live with what they do, and the module of each: it holds a command of that name."""
 

@@ -45,11 +45,16 @@ OPENING = (
 )
 """How a checkpoint is opened and classified."""
 
-RESOURCES = (
+PROCESSORS = (
     click.option("--threads", type=int, help="Threads; all processors by default."),
     click.option(
         "--memory", default="512M", help="Private memory for the work.", show_default=True
     ),
+)
+"""What may be used of this machine where no GPU has a part."""
+
+RESOURCES = (
+    *PROCESSORS,
     click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:0,1 or auto."),
     click.option("--device-memory", help="Memory to use of each GPU; most of what is free."),
 )

@@ -100,11 +100,20 @@ def read_analysis(path: str | os.PathLike[str]) -> Analysis:
         raise BadInputError(f"{file}: not the record of an analysis ({error!r})") from error
 
 
-def schema(record: Literal["analysis", "reference"] = "analysis") -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of ``analysis.json`` or ``reference.json``."""
+def schema(
+    record: Literal["analysis", "reference", "graph", "hops"] = "analysis",
+) -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of the record of an analysis; complete in itself.
+
+    Parameters
+    ----------
+    record : {"analysis", "reference", "graph", "hops"}
+        Of ``analysis.json``, of ``reference.json``, of ``graph.json``, or of several hops.
+    """
     text = files("neuromfa").joinpath(f"{record}.schema.json").read_text(encoding="utf-8")
-    loaded: dict[str, Any] = json.loads(text)
-    return loaded
+    shared = "analysis.schema.json#/"
+    loaded: dict[str, Any] = json.loads(text.replace(shared, "#/"))
+    return loaded | {"$defs": schema()["$defs"]} if shared in text else loaded
 
 
 @contextmanager

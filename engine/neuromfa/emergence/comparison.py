@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from neuromfa.errors import UsageError
+from neuromfa.multifractal import Float64
 from neuromfa.records import json_text, plain
 from neuromfa.results import Analysis, Group
 
@@ -61,12 +62,24 @@ class Comparison:
         return json_text(self.to_dict())
 
 
-def structure_distance(a: Group, b: Group) -> float:
+class Dimensions(Protocol):
+    """What has generalised dimensions: a group of neurons, or the analysis of a graph."""
+
+    @property
+    def q(self) -> Float64:
+        """Moments."""
+
+    @property
+    def generalised_dimension(self) -> Float64:
+        """D(q), NaN where undefined."""
+
+
+def structure_distance(a: Dimensions, b: Dimensions) -> float:
     """Root mean square difference of the generalised dimensions D(q) over the common moments.
 
     Parameters
     ----------
-    a, b : Group
+    a, b : Group or GraphAnalysis
         Of any two analyses.
 
     Returns
@@ -76,7 +89,7 @@ def structure_distance(a: Group, b: Group) -> float:
 
     References
     ----------
-    Definitions, sections 6 and 7.
+    Definitions, sections 6 and 7; Xiao, Chen and Bogdan, Scientific Reports 11, 22964 (2021).
     """
     _, at_a, at_b = np.intersect1d(a.q, b.q, assume_unique=True, return_indices=True)
     difference = a.generalised_dimension[at_a] - b.generalised_dimension[at_b]

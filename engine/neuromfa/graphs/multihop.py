@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import platform
 import time
@@ -24,7 +23,8 @@ from neuromfa.multifractal import Int64, mass_exponents, spectrum
 from neuromfa.protocol import Protocol
 from neuromfa.provenance import versions
 from neuromfa.results import Group
-from neuromfa.scheduler import DEFAULT_MEMORY, prepare
+from neuromfa.scheduler import prepare
+from neuromfa.units import DEFAULT_MEMORY
 
 if TYPE_CHECKING:
     from neuromfa.scheduler import Source
@@ -89,7 +89,7 @@ class HopAnalysis:
 
     def to_json(self) -> str:
         """`to_dict` as JSON text (RFC 8259: no NaN)."""
-        return json.dumps(self.to_dict(), allow_nan=False, indent=1) + "\n"
+        return json_text(self.to_dict())
 
 
 def analyse_hops(
@@ -159,7 +159,7 @@ def analyse_hops(
             f"share {share:g}: which radii are observed depends on the draw, and moves the fit "
             "more than the intervals say; fit over all of them (radii all)"
         )
-    if getattr(protocol, "distance", "inverse") != "inverse":
+    if protocol.distance != "inverse":
         raise UnsupportedError("paths are built for the distance 1/abs(w) only; leave it inverse")
     with prepare(source, protocol, threads=threads, memory=memory, **options) as job:
         network = job.network.layers

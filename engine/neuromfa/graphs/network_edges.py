@@ -17,7 +17,8 @@ from neuromfa.measure import nonfinite_weight
 from neuromfa.multifractal import Float64, Int64
 from neuromfa.network import Layer, Map
 from neuromfa.protocol import Protocol
-from neuromfa.scheduler import DEFAULT_MEMORY, prepare
+from neuromfa.scheduler import prepare
+from neuromfa.units import DEFAULT_MEMORY
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from neuromfa.errors import BadInputError, UsageError
+from neuromfa.errors import BadInputError
 from neuromfa.multifractal import Float64
-from neuromfa.records import from_plain, to_plain
+from neuromfa.records import from_plain, json_text, to_plain
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -117,7 +116,7 @@ class GraphAnalysis:
 
     def to_json(self) -> str:
         """`to_dict` as JSON text (RFC 8259: no NaN)."""
-        return json.dumps(self.to_dict(), allow_nan=False, indent=1) + "\n"
+        return json_text(self.to_dict())
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
@@ -161,33 +160,3 @@ class GraphAnalysis:
         else:
             raise ValueError(f"table {table!r}: can be spectrum or node_dimensions")
         return pa.table({n: pa.array(values, from_pandas=True) for n, values in columns.items()})
-
-
-def structure_distance(one: GraphAnalysis, other: GraphAnalysis) -> float:
-    """How differently two graphs are built: root mean square difference of their D(q).
-
-    Parameters
-    ----------
-    one, other : GraphAnalysis
-        Compared at the moments they have in common.
-
-    Raises
-    ------
-    UsageError
-        If they have none in common, or one of them has no exponents.
-
-    References
-    ----------
-    Definitions, section 7; Xiao, Chen and Bogdan, Scientific Reports 11, 22964 (2021).
-    """
-    for analysis in (one, other):
-        if analysis.undefined:
-            raise UsageError(f"{analysis.source}: has no exponents; {analysis.undefined}")
-    _, here, there = np.intersect1d(one.q, other.q, return_indices=True)
-    gap = one.generalised_dimension[here] - other.generalised_dimension[there]
-    if not len(gap) or np.isnan(gap).any():
-        raise UsageError(
-            f"{one.source} and {other.source}: have {len(gap)} moments q in common; analyse them "
-            "with the same --q"
-        )
-    return float(np.sqrt((gap * gap).mean()))

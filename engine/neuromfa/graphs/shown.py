@@ -1,4 +1,4 @@
-"""What a person sees: tables, figures, files."""
+"""What a person sees: tables and files."""
 
 from __future__ import annotations
 
@@ -9,18 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuromfa.console import number, standard_output
-from neuromfa.errors import UsageError
 from neuromfa.graphs.results import GraphAnalysis
-from neuromfa.report import COLOURS, check, figure_file
 from neuromfa.storage import atomic_file, write_text
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from rich.table import Table
 
     from neuromfa.graphs.multihop import HopAnalysis
-
-MOST_FITS = 7
 
 
 def print_graphs(analyses: Sequence[GraphAnalysis], distance: float | None) -> None:
@@ -118,46 +113,3 @@ def write_graph(analysis: GraphAnalysis, directory: Path) -> tuple[Path, ...]:
             pq.write_table(analysis.to_arrow(table), file, compression="zstd")
         written.append(path)
     return tuple(written)
-
-
-def plot_graphs(analyses: Sequence[GraphAnalysis], path: Path) -> None:
-    """Draw the spectra and generalised dimensions of graphs, and the fits of the first.
-
-    Raises
-    ------
-    UsageError
-        If the file's ending is not known, or a graph has no exponents.
-    ResourceError
-        If matplotlib is not installed or the file cannot be written.
-    """
-    check(path)
-    for analysis in analyses:
-        if analysis.undefined:
-            raise UsageError(f"{path}: {analysis.source} has nothing to draw; {analysis.undefined}")
-    with figure_file(path, (14.5, 4.6)) as figure:
-        spectra, dimensions, fits = figure.subplots(1, 3)
-        for analysis, colour in zip(analyses, ("black", *COLOURS), strict=False):
-            name = Path(analysis.source).name
-            spectra.plot(analysis.alpha, analysis.f, color=colour, label=name)
-            dimensions.plot(analysis.q, analysis.generalised_dimension, color=colour, label=name)
-        first = analyses[0]
-        label = rf"$\alpha_0$ = {first.alpha_0:.4f}, width = {first.width:.4f}"
-        spectra.set(xlabel=r"$\alpha$", ylabel=r"$f(\alpha)$", title=label)
-        dimensions.set(xlabel="q", ylabel="D(q)", title="generalised dimensions")
-        _fits(fits, first)
-        for axes in (spectra, dimensions, fits):
-            axes.grid(alpha=0.25)
-            axes.legend(frameon=False, fontsize=8)
-        figure.suptitle(f"{Path(first.source).name}: {first.measured:,} nodes")
-
-
-def _fits(axes: Axes, analysis: GraphAnalysis) -> None:
-    x = np.log(analysis.radii / analysis.radii[-1])
-    shown = np.unique(np.linspace(0, len(analysis.q) - 1, MOST_FITS).round().astype(int))
-    for k, colour in zip(shown, COLOURS, strict=False):
-        values = analysis.log_partition_function[k]
-        axes.plot(analysis.radii, values, ".", markersize=3, color=colour)
-        label = rf"q = {analysis.q[k]:g}: $\tau$ = {analysis.tau[k]:.3f}"
-        line = analysis.intercept[k] + analysis.tau[k] * x
-        axes.plot(analysis.radii, line, color=colour, label=label)
-    axes.set(xscale="log", xlabel="radius r", ylabel=r"$\ln Z_q(r)$", title="partition functions")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -12,7 +11,7 @@ import numpy as np
 
 from neuromfa.errors import UsageError
 from neuromfa.multifractal import Float64
-from neuromfa.records import plain
+from neuromfa.records import json_text, plain
 from neuromfa.reference.record import ReferenceAnalysis
 from neuromfa.reference.samples import TOLERANCE, mean_and_sd
 
@@ -56,7 +55,7 @@ class ReferenceEmergence:
 
     def to_json(self) -> str:
         """`to_dict` as JSON text (RFC 8259: no NaN)."""
-        return json.dumps(self.to_dict(), allow_nan=False, indent=1) + "\n"
+        return json_text(self.to_dict())
 
 
 def degree_of_emergence(width: float, alpha_0: float, *, first: tuple[float, float]) -> float:

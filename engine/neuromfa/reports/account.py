@@ -38,32 +38,42 @@ def provenance(material: Material) -> Section:
         title="Provenance",
         question="Could someone else arrive at the same numbers?",
         items=[
-            TableBlock(
-                name="protocol",
-                title="Protocol",
-                caption="Every setting that can change a number.",
-                table=Table(
-                    columns=["setting", "value"],
-                    rows=[(name, _plain(value)) for name, value in sorted(protocol.items())],
-                ),
-                wide=False,
-            ),
-            TableBlock(
-                name="versions",
-                title="Versions",
-                caption="Of the first analysis.",
-                table=Table(
-                    columns=["what", "version"],
-                    rows=[
-                        *sorted((record.get("versions") or {}).items()),
-                        ("device", record.get("device")),
-                        ("machine", record.get("machine")),
-                    ],
-                ),
-                wide=False,
-            ),
+            settings_table(protocol),
+            versions_table(record),
             _hashes(material),
         ],
+    )
+
+
+def settings_table(protocol: Mapping[str, Any]) -> TableBlock:
+    """Every setting of a protocol."""
+    return TableBlock(
+        name="protocol",
+        title="Protocol",
+        caption="Every setting that can change a number.",
+        table=Table(
+            columns=["setting", "value"],
+            rows=[(name, _plain(value)) for name, value in sorted(protocol.items())],
+        ),
+        wide=False,
+    )
+
+
+def versions_table(record: Mapping[str, Any]) -> TableBlock:
+    """What an analysis ran on, from its provenance."""
+    return TableBlock(
+        name="versions",
+        title="Versions",
+        caption="Of the first analysis.",
+        table=Table(
+            columns=["what", "version"],
+            rows=[
+                *sorted((record.get("versions") or {}).items()),
+                ("device", record.get("device")),
+                ("machine", record.get("machine")),
+            ],
+        ),
+        wide=False,
     )
 
 

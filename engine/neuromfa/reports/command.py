@@ -29,15 +29,21 @@ FORMATS = ("png", "pdf", "svg")
 def report(results: Path, output: Path, figures: Path | None, formats: tuple[str, ...]) -> None:
     """Tell what a suite or an analysis found, in one page that needs no network.
 
-    RESULTS is what `neuromfa suite run` or `neuromfa analyse --output` wrote.
+    RESULTS is what `neuromfa suite run`, `neuromfa analyse --output` or `neuromfa graph --output`
+    wrote.
     """
-    from neuromfa.reports import page, pictures, story  # noqa: PLC0415  (slow to import)
+    from neuromfa.reports import graphs, opening, page, pictures, story  # noqa: PLC0415  (slow)
     from neuromfa.reports.material import open_material  # noqa: PLC0415
 
     page.check()
-    material = open_material(results)
-    sections = story.tell(material)
-    click.echo(page.write_page(material, sections, output))
+    record = results / graphs.RECORD if results.is_dir() else results
+    if record.name == graphs.RECORD and record.exists():
+        analysis = graphs.read_graph_analysis(record)
+        head, sections = graphs.opening(analysis), graphs.tell(analysis)
+    else:
+        material = open_material(results)
+        head, sections = opening.opening(material), story.tell(material)
+    click.echo(page.write_page(head, sections, output))
     if figures is not None:
         drawn = pictures.draw_figures(story.figures(sections), figures, formats)
         click.echo(f"neuromfa: {len(drawn)} figures are in {figures}", err=True)

@@ -177,8 +177,9 @@ def open_material(path: str | os.PathLike[str]) -> Material:
         return of_analysis(as_analysis(_read_reference(place)), sampled=True)
     if place.is_dir():
         raise BadInputError(
-            f"{place}: neither suite.json nor analysis.json nor reference.json is there; "
-            "give the directory that `neuromfa suite run` or `neuromfa analyse --output` wrote"
+            f"{place}: neither suite.json nor analysis.json nor reference.json nor graph.json is "
+            "there; give the directory that `neuromfa suite run`, or `neuromfa analyse` or `graph` "
+            "with --output, wrote"
         )
     return of_analysis(read_analysis(place))
 

@@ -24,7 +24,7 @@ def dimensions(series: Series) -> Figure | Missing:
     if not found:
         kept = any(p.analysis.network.fractal_dimension["histogram"] for p in chosen)
         return Missing(title=title, reason=NO_DIMENSION if kept else NO_DISTRIBUTION)
-    return _distributions(found, name=f"dimensions-{series.stem}", title=title, of="step")
+    return distributions(found, name=f"dimensions-{series.stem}", title=title, of="step")
 
 
 def dimensions_by_role(series: Series) -> Figure | Missing:
@@ -35,10 +35,25 @@ def dimensions_by_role(series: Series) -> Figure | Missing:
     found = [(role, summary) for role, summary in found if summary["defined"]]
     if len(found) < 2:
         return Missing(title=title, reason="there are no roles to tell apart")
-    return _distributions(found, name=f"dimensions-by-role-{series.stem}", title=title, of="role")
+    return distributions(found, name=f"dimensions-by-role-{series.stem}", title=title, of="role")
 
 
-def _distributions(found: Sequence[tuple[str, Any]], *, name: str, title: str, of: str) -> Figure:
+def distributions(
+    found: Sequence[tuple[str, Any]], *, name: str, title: str, of: str, unit: str = "neuron"
+) -> Figure:
+    """How fractal dimensions are spread, from the summaries of records.
+
+    Parameters
+    ----------
+    found : sequence of (str, mapping)
+        Labels and summaries with at least one dimension.
+    name, title : str
+        Of the figure.
+    of : str
+        What the labels are.
+    unit : str
+        What has the dimensions: a neuron, or a node.
+    """
     rows, lines = [], []
     for label, summary in found:
         width, counts = summary["histogram"]["bin_width"], summary["histogram"]["counts"][:-1]
@@ -53,13 +68,14 @@ def _distributions(found: Sequence[tuple[str, Any]], *, name: str, title: str, o
         lines.append((label, summary["defined"], undefined, *spread_of))
     names = [label for label, _ in found]
     colour = chart.ramp("series", names) if of == "step" else chart.colour("series", names)
-    seen_at = chart.tooltip(series=of, at="dimension", share="share of neurons")
+    seen_at = chart.tooltip(series=of, at="dimension", share=f"share of {unit}s")
     return Figure(
         name=name,
         title=title,
         caption=(
-            "The fractal dimension of a neuron is the slope of its own ln N(r) over ln r. "
-            "Shares of the neurons that have one, in bins of the record."
+            f"The fractal dimension of a {unit} is the slope of the logarithm of the number of its "
+            f"neighbours within r over ln r. Shares of the {unit}s that have one, in bins of the "
+            "record."
         ),
         summary="Mean and standard deviation: "
         + "; ".join(f"{x[0]} {shown(x[3])} ({shown(x[4])})" for x in lines)
@@ -68,8 +84,8 @@ def _distributions(found: Sequence[tuple[str, Any]], *, name: str, title: str, o
             rows,
             [
                 chart.line(
-                    chart.number("at", "neuron fractal dimension", axis={"grid": False}),
-                    {"field": "share", "type": "quantitative", "title": "share of neurons",
+                    chart.number("at", f"{unit} fractal dimension", axis={"grid": False}),
+                    {"field": "share", "type": "quantitative", "title": f"share of {unit}s",
                      "axis": {"format": "%"}},
                     color=colour,
                     tooltip=seen_at,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -60,8 +60,19 @@ def plot(analysis: Analysis, path: Path) -> None:
     figures = [figure for figure in drawn if isinstance(figure, Figure)]
     if not figures:
         raise UsageError(f"{path}: nothing to draw; {analysis.network.undefined}")
+    draw_beside({figure.title: figure.spec for figure in figures}, path)
+
+
+def draw_beside(panels: Mapping[str, chart.Spec], path: Path) -> None:
+    """Draw panels side by side in one file, each with its title and a legend of its own.
+
+    Raises
+    ------
+    ResourceError
+        If the file cannot be written.
+    """
     own = {"scale": {"color": "independent", "strokeDash": "independent"}}
-    beside = [_sized(figure) | {"title": figure.title} for figure in figures]
+    beside = [chart.sized(spec, WIDTH) | {"title": title} for title, spec in panels.items()]
     _write({"hconcat": beside, "spacing": 40, "resolve": own}, path)
 
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from neuromfa.group import Group
 from neuromfa.reports import chart
 from neuromfa.reports.course import step_of
 from neuromfa.reports.figure import Figure, Missing, Table, TableBlock, shown
+from neuromfa.reports.fitting import fitted_lines
 from neuromfa.reports.material import Series, errors_of, finite
 from neuromfa.reports.training import TITLES
 
-SHOWN_Q = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 CELL = 26
 LEAST_HEIGHT, MOST_HEIGHT = 120, 620
 
@@ -78,64 +76,8 @@ def fits(series: Series) -> Figure | Missing:
         return Missing(title=title, reason=network.undefined)
     if not len(network.radii):
         return Missing(title=title, reason="the record keeps no partition functions")
-    shown_at = [k for k, q in enumerate(network.q) if np.isclose(SHOWN_Q, q).any()]
-    shown_at = shown_at or list(range(0, len(network.q), max(1, len(network.q) // 7)))
-    x = np.log(network.radii / network.radii[-1])
-    fitted = (network.tau, network.tau_stderr, network.r2)
     measured = point.analysis.log_partition_function
-    rows = [
-        {"q": _moment(network.q[k]), "r": int(r), "measured": z, "fit": line}
-        for k in shown_at
-        for r, z, line in zip(
-            network.radii, measured[k].tolist(), network.intercept[k] + network.tau[k] * x,
-            strict=True,
-        )
-    ]  # fmt: skip
-    names = [_moment(network.q[k]) for k in shown_at]
-    r = {
-        "field": "r", "type": "quantitative", "title": "radius r, logarithmic",
-        "scale": {"type": "log", "nice": False}, "axis": {"grid": False, "tickCount": 6},
-    }  # fmt: skip
-    colour = chart.ramp("q", names)
-    seen = chart.tooltip(q="q", r="radius", measured="ln Z_q(r)", fit="fitted")
-    z = chart.number("measured", "ln Z_q(r)")
-    return Figure(
-        name=f"fits-{series.stem}",
-        title=title,
-        caption=(
-            "Points are measured, lines fitted; a slope is the mass exponent τ(q). "
-            "Where points leave their line, growth with the radius is no power law."
-        ),
-        summary=f"r² is {shown(network.r2_min)} for the worst moment; "
-        + ", ".join(
-            f"{_moment(network.q[k])}: τ = {shown(float(network.tau[k]))}" for k in shown_at
-        )
-        + ".",
-        spec=chart.chart(
-            rows,
-            [
-                {
-                    "mark": {"type": "line", "strokeWidth": 1.4},
-                    "encoding": {"x": r, "y": chart.number("fit", "ln Z_q(r)"), "color": colour},
-                },
-                {
-                    "mark": {"type": "point", "size": 11},
-                    "encoding": {"x": r, "y": z, "color": colour, "tooltip": seen},
-                },
-            ],
-        ),
-        table=Table(
-            columns=["q", "τ(q)", "standard error", "r²"],
-            rows=[
-                (name, *(finite(float(values[k])) for values in fitted))
-                for name, k in zip(names, shown_at, strict=True)
-            ],
-        ),
-    )  # fmt: skip
-
-
-def _moment(q: float) -> str:
-    return f"q = {q:g}".replace("-", "−")
+    return fitted_lines(network, measured, name=f"fits-{series.stem}", title=title)
 
 
 def over_blocks(series: Series, which: str) -> Figure | Missing:

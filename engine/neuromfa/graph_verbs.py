@@ -10,6 +10,7 @@ import click
 from neuromfa.errors import UsageError
 from neuromfa.options import (
     OPENING,
+    PROCESSORS,
     PROTOCOL,
     RESOURCES,
     memory_size,
@@ -74,11 +75,13 @@ def graph(
     **options: Any,
 ) -> None:
     """Analyse any graph: an edge list, Matrix Market, GraphML."""
-    from neuromfa import report, storage  # noqa: PLC0415  (slow to import)
+    from neuromfa import storage  # noqa: PLC0415  (slow to import)
+    from neuromfa.emergence.comparison import structure_distance  # noqa: PLC0415
     from neuromfa.graphs import shown  # noqa: PLC0415
     from neuromfa.graphs.analysis import analyse_graph  # noqa: PLC0415
-    from neuromfa.graphs.results import structure_distance  # noqa: PLC0415
     from neuromfa.graphs.settings import GraphProtocol  # noqa: PLC0415
+    from neuromfa.reports import pictures  # noqa: PLC0415
+    from neuromfa.reports.graphs import plot_graphs  # noqa: PLC0415
 
     how: dict[str, Any] = {
         "weight": options.pop("weight"),
@@ -91,7 +94,7 @@ def graph(
     if output is not None:
         storage.make_directory(output)
     if plot is not None:
-        report.check(plot)
+        pictures.check(plot)
     found: list[GraphAnalysis] = [
         analyse_graph(path, protocol, **how) for path in (file, against) if path is not None
     ]
@@ -103,7 +106,7 @@ def graph(
     if output is not None:
         shown.write_graph(found[0], output)
     if plot is not None:
-        shown.plot_graphs(found, plot)
+        plot_graphs(found, plot)
 
 
 @click.command()
@@ -111,7 +114,7 @@ def graph(
 @click.option("--output", type=_PATH, required=True, help="Edge list to write: Parquet or CSV.")
 @click.option("--layer", "layers", multiple=True, help="Name or pattern of layers; all by default.")
 @click.option("--min-weight", type=float, default=0.0, show_default=True, help="Smallest size.")
-@with_options(*OPENING, *RESOURCES)
+@with_options(*OPENING, *PROCESSORS)
 @click.option("--quiet", is_flag=True, help="Do not tell how many edges were written.")
 def network(checkpoint: str, *, output: Path, quiet: bool, **options: Any) -> None:
     """Write a model's network, or a part of it, as an edge list."""
