@@ -22,6 +22,7 @@ from neuromfa.groups import Measured, fit
 from neuromfa.multifractal import Int64, mass_exponents, spectrum
 from neuromfa.protocol import Protocol
 from neuromfa.provenance import versions
+from neuromfa.records import json_text
 from neuromfa.results import Group
 from neuromfa.scheduler import prepare
 from neuromfa.units import DEFAULT_MEMORY
