@@ -132,24 +132,30 @@ def test_lengths_of_weights_as_stored(dtype, turned):
     weights[: len(awkward), 3] = awkward
     given = weights.T if turned else weights
     driver = SimtDriver()
-    found, wrong = cuda_paths.edge_lengths(given, 40.0, driver)
+    wrong = driver.zeros(1, np.uint32)
+    found = cuda_paths.edge_lengths(given, 40.0, wrong, driver)
     with np.errstate(divide="ignore", over="ignore"):
         expected = 1 / np.abs(given.astype(np.float64))
     expected[~((expected > 1) & (expected <= 40))] = np.inf
     assert np.asarray(found).tobytes() == np.ascontiguousarray(expected).tobytes()
     assert not wrong[0]
     weights[7, 9] = np.nan
-    found, wrong = cuda_paths.edge_lengths(weights, 40.0, driver)
+    room = driver.zeros((50, 100), np.float64)
+    cuda_paths.edge_lengths(weights, 40.0, wrong, driver, out=room[:, 20:90])
     assert wrong[0]
-    assert found[7, 9] == np.inf
+    assert room[7, 29] == np.inf
+    assert not room[:, :20].any()
+    assert not room[:, 90:].any()
 
 
 def test_nearer_ways_are_kept():
     driver = SimtDriver()
-    one, other = (lengths_of((9, 50), 150.0, seed) for seed in (0, 1))
-    into = driver.from_host(one)
-    cuda_paths.keep_nearer(into, driver.from_host(other), driver)
-    np.testing.assert_array_equal(into, np.minimum(one, other))
+    both = driver.from_host(lengths_of((9, 100), 150.0))
+    third = driver.from_host(lengths_of((9, 50), 150.0, seed=1))
+    for halves in ((both[:, :50], both[:, 50:]), (both[:, ::2], both[:, 1::2])):
+        found = cuda_paths.nearest([*halves, third], driver)
+        np.testing.assert_array_equal(found, np.minimum(np.minimum(*halves), third))
+        assert found.flags.c_contiguous
 
 
 def test_nothing_is_nothing(device):
@@ -194,10 +200,11 @@ def exercise(build):
     for dtype in DTYPES:
         weights = np.random.default_rng(0).normal(0, 0.05, (40, 33)).astype(dtype)
         weights[0, 0] = np.nan
-        _, wrong = cuda_paths.edge_lengths(weights, 40.0, driver)
+        wrong = driver.zeros(1, np.uint32)
+        cuda_paths.edge_lengths(weights, 40.0, wrong, driver)
         assert wrong[0]
-        cuda_paths.edge_lengths(weights.T, 40.0, driver)
-    cuda_paths.keep_nearer(found, found.copy(), driver)
+        cuda_paths.edge_lengths(weights.T, 40.0, wrong, driver)
+    cuda_paths.nearest([found[:, ::2], found[:, 1::2]], driver)
 
 
 def test_no_race():

@@ -13,8 +13,9 @@ from scipy.sparse.csgraph import dijkstra
 
 import naive
 import neuromfa
-from neuromfa.graphs.chain import chain
+from neuromfa.graphs.chain import stages
 from neuromfa.graphs.path_search import PathSearch
+from neuromfa.graphs.products import OnProcessors
 from neuromfa.network import classify
 from neuromfa_kernels.hops import count_paths, extend_paths
 
@@ -68,15 +69,15 @@ def test_counts_equal_dijkstra(start, hops, through, cutoff):
     with neuromfa.open_checkpoint(MODEL) as checkpoint:
         network = classify(checkpoint.tensors, protocol=protocol, config=checkpoint.config)
         first = next(layer for layer in network.layers if layer.name == start)
-        path = chain(network.layers, first, hops)
-        assert [layer.name for layer in path[1:]] == through
+        path = stages(network.layers, first, hops, topology="paper_chain", parallel=True)
+        assert [stage.layer.name for stage in path[1:]] == through
         matrices = [matrix(checkpoint, name) for name in (start, *through)]
-        search = PathSearch(checkpoint, protocol, 2, 1 << 28)
-        found = search.counts(
-            path, np.arange(first.neurons), 100
-        ).counts  # several blocks of targets
+        place = OnProcessors(cutoff, 2)
+        search = PathSearch(checkpoint, protocol, [place], 2, 1 << 28)
+        every = np.arange(first.neurons)
+        found = search.counts(path, every, 100, place).counts  # several blocks of targets
         some = np.array([3, 4, 90, 127])
-        few = search.counts(path, some, 1024).counts
+        few = search.counts(path, some, 1024, place).counts
     np.testing.assert_array_equal(found, dijkstra_counts(matrices, cutoff))
     np.testing.assert_array_equal(few, found[:, some])
     assert found.sum() > 0
@@ -121,7 +122,7 @@ def test_resources_change_no_bit():
 
     first = record(threads=1)
     assert record(threads=3) == first
-    assert record(threads=2, memory=13 << 20) == first
+    assert record(threads=2, memory=6_600_000) == first
     assert "fewer than 3 ahead" in " ".join(first["warnings"])
 
 
@@ -160,8 +161,10 @@ def test_gate_and_up_lead_to_the_same_units():
     protocol = neuromfa.Protocol(min_neighbours=0)
     with neuromfa.open_checkpoint(state) as checkpoint:
         network = classify(checkpoint.tensors, protocol=protocol, config={"model_type": "llama"})
-        path = chain(network.layers, network.layers[0], 2)
-        found = PathSearch(checkpoint, protocol, 1, 1 << 26).counts(path, np.arange(4), 3).counts
+        path = stages(network.layers, network.layers[0], 2, topology="paper_chain", parallel=False)
+        place = OnProcessors(protocol.cutoff, 1)
+        search = PathSearch(checkpoint, protocol, [place], 1, 1 << 26)
+        found = search.counts(path, np.arange(4), 3, place).counts
     first = naive.neighbour_counts(np.concatenate([gate, up]), 150.0, 1)[0]
     expected = first.copy()
     for i in range(4):
@@ -225,14 +228,16 @@ def test_refusals():
         neuromfa.analyse_hops(MODEL, 0)
     with pytest.raises(neuromfa.UsageError, match="no layer is called x"):
         neuromfa.analyse_hops(MODEL, 2, layers=["x"])
-    with pytest.raises(neuromfa.ResourceError, match="paths from 1,024 neurons"):
-        neuromfa.analyse_hops(MODEL, 2, memory=6 << 20)
-    fused = {
-        "model.layers.0.mlp.gate_up_proj.weight": np.ones((12, 4)),
+    with pytest.raises(neuromfa.ResourceError, match="paths from 128 neurons"):
+        neuromfa.analyse_hops(MODEL, 2, layers=["0.attention_output"], memory=2 << 20)
+    unknown = {
+        "model.layers.0.mlp.up_proj.weight": np.ones((12, 4)),
         "model.layers.0.mlp.down_proj.weight": np.ones((4, 6)),
     }
     with pytest.raises(neuromfa.UnsupportedError, match=r"12 outputs and 0\.mlp_hidden 6"):
-        neuromfa.analyse_hops(fused, 2)
+        neuromfa.analyse_hops(unknown, 2)
+    with pytest.raises(neuromfa.UsageError, match="topology 'x': must be paper_chain or residual"):
+        neuromfa.analyse_hops(MODEL, 2, topology="x")
     broken = {
         "model.layers.0.mlp.up_proj.weight": np.full((6, 4), 0.1),
         "model.layers.0.mlp.down_proj.weight": np.full((4, 6), np.nan),

@@ -130,6 +130,13 @@ def network(checkpoint: str, *, output: Path, quiet: bool, **options: Any) -> No
 @click.argument("checkpoint")
 @click.option("--hops", type=int, default=2, show_default=True, help="Most edges of a path.")
 @click.option("--layer", "layers", multiple=True, help="Name or pattern of layers; all by default.")
+@click.option(
+    "--topology",
+    type=click.Choice(["paper_chain", "residual"]),
+    default="paper_chain",
+    show_default=True,
+    help="How layers follow each other.",
+)
 @click.option("--share", type=float, default=1.0, show_default=True, help="Neurons to draw.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the draw.")
 @with_options(*PROTOCOL, *OPENING, *RESOURCES)
@@ -141,7 +148,7 @@ def hops(checkpoint: str, *, hops: int, as_json: bool, output: Path | None, **op
     from neuromfa.graphs.multihop import analyse_hops  # noqa: PLC0415
     from neuromfa.storage import write_text  # noqa: PLC0415
 
-    chosen = {name: options.pop(name) for name in ("layers", "share", "seed")}
+    chosen = {name: options.pop(name) for name in ("layers", "topology", "share", "seed")}
     protocol, how = settings(options)
     found = analyse_hops(checkpoint, hops, protocol, **chosen, **how)
     if as_json:

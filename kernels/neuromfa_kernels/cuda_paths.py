@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +22,9 @@ MOST_ROWS = 65_535
 """Rows of a grid."""
 
 
-def edge_lengths(weights: npt.NDArray[Any], cutoff: float, driver: Driver) -> tuple[Any, Any]:
+def edge_lengths(
+    weights: npt.NDArray[Any], cutoff: float, wrong: Any, driver: Driver, *, out: Any = None
+) -> Any:
     """Bring weights to a GPU and find the lengths of their edges there.
 
     Parameters
@@ -31,41 +33,40 @@ def edge_lengths(weights: npt.NDArray[Any], cutoff: float, driver: Driver) -> tu
         As stored, on the host; one of the two strides that of neighbours.
     cutoff : float
         Longest edge that counts.
+    wrong : uint32 device array, shape (1,)
+        Set to 1 if a weight is NaN or infinite; such edges are infinitely long.
     driver : Driver
         The GPU.
+    out : float64 device array, shape (n_units, n_targets), optional
+        Where to; its rows may lie apart.
 
     Returns
     -------
     float64 device array, shape (n_units, n_targets)
         1/abs(w) where it is above 1 and at most `cutoff`, else infinite.
-    uint32 device array, shape (1,)
-        Not 0 if a weight is NaN or infinite; such edges are infinitely long.
     """
     units, targets = weights.shape
-    out, wrong = driver.empty((units, targets), np.float64), driver.zeros(1, np.uint32)
-    if not out.size:
-        return out, wrong
+    if out is None:
+        out = driver.empty((units, targets), np.float64)
+    if not units or not targets:
+        return out
     turned = weights.strides[0] < weights.strides[1]
     rows = np.ascontiguousarray(weights.T if turned else weights)
-    kind, table = _kind(weights.dtype, cutoff)
+    kind, table = _kind(weights.dtype)
     codes = driver.from_host(rows.view(f"u{rows.itemsize}") if len(table) else rows)
     step = np.int64(rows.shape[1])
-    by_unit, by_target = (np.int64(1), step) if turned else (step, np.int64(1))
-    known = driver.from_host(table)
+    strides = (np.int64(1), step) if turned else (step, np.int64(1))
+    known, by_row = driver.from_host(table), np.uint64(out.strides[0] // 8)
     for first in range(0, units, 32 * MOST_ROWS):
         n = min(units - first, 32 * MOST_ROWS)
-        args: tuple[Any, ...] = (
-            codes[:, first:] if turned else codes[first:],
-            by_unit,
-            by_target,
-            np.uint32(n),
-        )
-        args += (np.uint32(targets), np.float64(cutoff), known, out[first:], wrong)
-        _launch(driver, f"measure_{kind}", args, grid=(-(-targets // 32), -(-n // 32)))
-    return out, wrong
+        args: tuple[Any, ...] = (codes[:, first:] if turned else codes[first:], *strides)
+        args += (np.uint32(n), np.uint32(targets), np.float64(cutoff), known, out[first:])
+        grid = (-(-targets // 32), -(-n // 32))
+        _launch(driver, f"measure_{kind}", (*args, by_row, wrong), grid=grid)
+    return out
 
 
-def _kind(dtype: np.dtype[Any], cutoff: float) -> tuple[str, npt.NDArray[np.float64]]:
+def _kind(dtype: np.dtype[Any]) -> tuple[str, npt.NDArray[np.float64]]:
     """Which kernel takes weights of a type, and a table of lengths for types of few codes."""
     if dtype.itemsize > 2:
         return dtype.name, np.zeros(0)
@@ -121,12 +122,30 @@ def extend_paths(ways: Any, lengths: Any, cutoff: float, driver: Driver, *, out:
     return out
 
 
-def keep_nearer(into: Any, other: Any, driver: Driver) -> None:
-    """Keep the smaller of two lengths in the first array; both are row-major and of one shape."""
-    n = int(into.size)
-    if n:
-        grid = min(-(-n // THREADS), 8 * driver.multiprocessors)
-        _launch(driver, "keep_nearer", (into, other, np.uint64(n)), grid=grid)
+def nearest(ways: Sequence[Any], driver: Driver) -> Any:
+    """Find the shortest of several ways to the same units.
+
+    Parameters
+    ----------
+    ways : sequence of float64 device arrays, shape (n_sources, n_units)
+        With any strides.
+    driver : Driver
+        The GPU on which they lie.
+
+    Returns
+    -------
+    float64 device array, shape (n_sources, n_units)
+        A new one, row-major.
+    """
+    shape = tuple(map(int, ways[0].shape))
+    out = driver.empty(shape, np.float64)
+    n = shape[0] * shape[1]
+    grid = max(1, min(-(-n // THREADS), 8 * driver.multiprocessors))
+    for k, other in enumerate(ways if n else ()):
+        strides = [np.int64(step // 8) for step in other.strides]
+        args = (out, other, *strides, np.uint32(shape[1]), np.uint64(n), np.uint32(k == 0))
+        _launch(driver, "keep_nearer", args, grid=grid)
+    return out
 
 
 def count_paths(ways: Any, cutoff: float, counts: Any, driver: Driver) -> None:

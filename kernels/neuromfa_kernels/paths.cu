@@ -182,7 +182,7 @@ __device__ __forceinline__ double length_of(unsigned short code, const double* t
 template <class T>
 __device__ __forceinline__ void measure(const T* weights, i64 by_unit, i64 by_target, u32 n_units,
                                         u32 n_targets, double cutoff, const double* table,
-                                        double* out, u32* wrong) {
+                                        double* out, u64 out_by_row, u32* wrong) {
   __shared__ double tile[32][33];
   const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const u32 unit = blockIdx.y * 32, target = blockIdx.x * 32;
@@ -199,15 +199,17 @@ __device__ __forceinline__ void measure(const T* weights, i64 by_unit, i64 by_ta
   __syncthreads();
   for (u32 k = warp; k < 32; k += WARPS) {
     const u32 m = unit + k, j = target + lane;
-    if (m < n_units && j < n_targets) out[u64(m) * n_targets + j] = tile[k][lane];
+    if (m < n_units && j < n_targets) out[u64(m) * out_by_row + j] = tile[k][lane];
   }
 }
 
 #define MEASURE(name, type)                                                                      \
   extern "C" __global__ void __launch_bounds__(THREADS)                                          \
   name(const type* __restrict__ weights, i64 by_unit, i64 by_target, u32 n_units, u32 n_targets, \
-       double cutoff, const double* __restrict__ table, double* __restrict__ out, u32* wrong) {  \
-    measure(weights, by_unit, by_target, n_units, n_targets, cutoff, table, out, wrong);         \
+       double cutoff, const double* __restrict__ table, double* __restrict__ out,                \
+       u64 out_by_row, u32* wrong) {                                                             \
+    measure(weights, by_unit, by_target, n_units, n_targets, cutoff, table, out, out_by_row,     \
+            wrong);                                                                              \
   }
 
 MEASURE(measure_codes8, unsigned char)
@@ -215,9 +217,12 @@ MEASURE(measure_codes16, unsigned short)
 MEASURE(measure_float32, float)
 MEASURE(measure_float64, double)
 
-// into[k] = min(into[k], other[k])
+// into[s, j] = min(into[s, j], other[s, j]), or other[s, j] if that is the first.
 extern "C" __global__ void __launch_bounds__(THREADS)
-keep_nearer(double* __restrict__ into, const double* __restrict__ other, u64 n) {
-  for (u64 k = u64(blockIdx.x) * THREADS + threadIdx.x; k < n; k += u64(gridDim.x) * THREADS)
-    into[k] = smaller(other[k], into[k]);
+keep_nearer(double* __restrict__ into, const double* __restrict__ other, i64 by_row, i64 by_column,
+            u32 columns, u64 n, u32 first) {
+  for (u64 k = u64(blockIdx.x) * THREADS + threadIdx.x; k < n; k += u64(gridDim.x) * THREADS) {
+    const double way = other[i64(k / columns) * by_row + i64(k % columns) * by_column];
+    into[k] = first ? way : smaller(way, into[k]);
+  }
 }
