@@ -1,5 +1,6 @@
 """Neighbourhoods of several hops against SciPy's Dijkstra on the whole layered network."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -81,6 +82,104 @@ def test_counts_equal_dijkstra(start, hops, through, cutoff):
     np.testing.assert_array_equal(found, dijkstra_counts(matrices, cutoff))
     np.testing.assert_array_equal(few, found[:, some])
     assert found.sum() > 0
+
+
+def leads(one, other, *, parallel):
+    """Whether outputs of a layer are neurons of another, along residual connections."""
+    (block, role), (later, reader) = (name.split(".") for name in (one, other))
+    if role == "mlp_input":
+        return (block, reader) == (later, "mlp_hidden")
+    if role == "attention_input" or reader not in ("attention_input", "mlp_input"):
+        return False
+    if block == later:
+        return (role, reader) == ("attention_output", "mlp_input") and not parallel
+    return int(later) > int(block)
+
+
+def residual_counts(weights, start, hops, *, parallel, cutoff):
+    """Definitions, section 7, along residual connections: every way of each number of edges."""
+    lengths = {}
+    for name, w in weights.items():
+        with np.errstate(divide="ignore"):
+            d = 1.0 / np.abs(w)
+        lengths[name] = np.where((d > 1) & (d <= cutoff), d, np.inf)
+    ways = {start: lengths[start]}
+    shortest = dict(ways)
+    for _ in range(hops - 1):
+        longer = {}
+        for one, other in itertools.product(ways, lengths):
+            if leads(one, other, parallel=parallel):
+                sums = np.array([(way[:, None] + lengths[other]).min(axis=0) for way in ways[one]])
+                longer[other] = np.minimum(longer.get(other, np.inf), sums)
+        ways = longer
+        for name, found in ways.items():
+            shortest[name] = np.minimum(shortest.get(name, np.inf), found)
+    counts = np.zeros((round(cutoff), len(weights[start])), np.int64)
+    for found in shortest.values():
+        for i, row in enumerate(found):
+            for length in row[row <= cutoff]:
+                counts[round(length) - 1, i] += 1
+    return counts, set(shortest)
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+@pytest.mark.parametrize(
+    ("start", "hops"),
+    [("1.attention_output", 2), ("3.attention_output", 4), ("4.mlp_input", 3), ("3.mlp_hidden", 4)],
+)
+def test_residual_paths_equal_all_sums(start, hops, parallel):
+    cutoff = 60.0
+    protocol = neuromfa.Protocol(cutoff=cutoff)
+    with neuromfa.open_checkpoint(MODEL) as checkpoint:
+        network = classify(checkpoint.tensors, protocol=protocol, config=checkpoint.config)
+        weights = {x.name: matrix(checkpoint, x.name) for x in network.layers}
+        weights[start] = weights[start][:24]  # some neurons
+        expected, reached = residual_counts(weights, start, hops, parallel=parallel, cutoff=cutoff)
+        first = next(layer for layer in network.layers if layer.name == start)
+        path = stages(network.layers, first, hops, topology="residual", parallel=parallel)
+        assert {stage.layer.name for stage in path} == reached
+        place = OnProcessors(cutoff, 2)
+        search = PathSearch(checkpoint, protocol, [place], 2, 1 << 28)
+        found = search.counts(path, np.arange(24), 1024, place).counts
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_residual_analysis_says_what_it_took():
+    names = ["4.attention_output"]
+    found = neuromfa.analyse_hops(MODEL, 2, layers=names, topology="residual")
+    assert found.protocol["topology"] == "residual"
+    assert found.protocol["parallel_blocks"] is True  # as its configuration says
+    assert found.paths[names[0]] == ("4.attention_output", "5.attention_input", "5.mlp_input")
+    jsonschema.validate(found.to_dict(), neuromfa.schema("hops"))
+    last = neuromfa.analyse_hops(MODEL, 2, layers=["5.mlp_hidden"], topology="residual")
+    assert "fewer than 2 ahead" in last.warnings[-1]
+    chain = neuromfa.analyse_hops(MODEL, 2, layers=names)
+    assert chain.protocol["parallel_blocks"] is None
+    assert chain.network.edges_in_range != found.network.edges_in_range
+
+
+@pytest.mark.parametrize("split", ["gate_up_cat", "gate_up_interleaved"])
+def test_a_tensor_of_gate_and_up_is_two(split, tmp_path):
+    rng = np.random.default_rng(0)
+    gate, up = (rng.normal(0, 0.3, (6, 4)) for _ in range(2))
+    down = rng.normal(0, 0.3, (4, 6))
+    together = np.concatenate([gate, up])
+    if split == "gate_up_interleaved":
+        together[0::2], together[1::2] = gate, up
+    registry = tmp_path / "own.toml"
+    registry.write_text(
+        '[family.own]\nblocks = ["layers.{block}."]\n[family.own.block]\n'
+        f'"mlp.gate_up" = {{ role = "mlp_input", split = "{split}" }}\n'
+        '"mlp.(gate|up)" = "mlp_input"\n"mlp.down" = "mlp_hidden"\n'
+    )
+    protocol = neuromfa.Protocol(min_neighbours=0)
+
+    def analysed(**tensors):
+        state = {f"layers.0.mlp.{name}.weight": w for name, w in tensors.items()}
+        found = neuromfa.analyse_hops(state, 2, protocol, architectures=registry)
+        return {k: v for k, v in found.layers[0].to_dict().items() if k != "tensors"}
+
+    assert analysed(gate_up=together, down=down) == analysed(gate=gate, up=up, down=down)
 
 
 def test_one_hop_is_the_analysis():

@@ -142,7 +142,8 @@ class PathSearch:
                 edges = place.room(len(neurons), outputs(part))
                 for at, weights in self._weights(part, _span(neurons), targets):
                     place.measure(weights, edges[:, at : at + weights.shape[1]])
-                _lead_on(ways, start, part, (edges, range(1, hops)), place)
+                upto = range(1, hops)
+                _lead_on(ways, start, part, place=place, found=edges, upto=upto)
         for k, stage in enumerate(others, 1):
             for part in stage.layer.maps:
                 for most in range(stage.least, stage.most + 1):
