@@ -65,9 +65,10 @@ KERNEL_RANKS = (
     ("cpu_counts", "cpu_dimension", "cpu_hops", "cpu_partition", "cpu_paths"),
     ("cuda_arrays", "cuda_items"),
     ("cuda_feed",),
-    ("cuda_counts", "cuda_dimension", "cuda_partition"),
+    ("cuda_counts", "cuda_dimension", "cuda_hops", "cuda_partition", "cuda_paths"),
     ("cpu", "cuda"),
-    ("door", "hops"),
+    ("door",),
+    ("hops",),
     ("__init__",),
 )
 ROOMS = pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Neighbourhoods of several hops against SciPy's Dijkstra on the whole layered network."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from scipy.sparse.csgraph import dijkstra
 
 import naive
 import neuromfa
-from neuromfa.graphs.chain import chain
+from neuromfa.graphs.chain import stages
 from neuromfa.graphs.path_search import PathSearch
+from neuromfa.graphs.products import OnProcessors
 from neuromfa.network import classify
 from neuromfa_kernels.hops import count_paths, extend_paths
 
@@ -68,18 +70,116 @@ def test_counts_equal_dijkstra(start, hops, through, cutoff):
     with neuromfa.open_checkpoint(MODEL) as checkpoint:
         network = classify(checkpoint.tensors, protocol=protocol, config=checkpoint.config)
         first = next(layer for layer in network.layers if layer.name == start)
-        path = chain(network.layers, first, hops)
-        assert [layer.name for layer in path[1:]] == through
+        path = stages(network.layers, first, hops, topology="paper_chain", parallel=True)
+        assert [stage.layer.name for stage in path[1:]] == through
         matrices = [matrix(checkpoint, name) for name in (start, *through)]
-        search = PathSearch(checkpoint, protocol, 2, 1 << 28)
-        found = search.counts(
-            path, np.arange(first.neurons), 100
-        ).counts  # several blocks of targets
+        place = OnProcessors(cutoff, 2)
+        search = PathSearch(checkpoint, protocol, [place], 2, 1 << 28)
+        every = np.arange(first.neurons)
+        found = search.counts(path, every, 100, place).counts  # several blocks of targets
         some = np.array([3, 4, 90, 127])
-        few = search.counts(path, some, 1024).counts
+        few = search.counts(path, some, 1024, place).counts
     np.testing.assert_array_equal(found, dijkstra_counts(matrices, cutoff))
     np.testing.assert_array_equal(few, found[:, some])
     assert found.sum() > 0
+
+
+def leads(one, other, *, parallel):
+    """Whether outputs of a layer are neurons of another, along residual connections."""
+    (block, role), (later, reader) = (name.split(".") for name in (one, other))
+    if role == "mlp_input":
+        return (block, reader) == (later, "mlp_hidden")
+    if role == "attention_input" or reader not in ("attention_input", "mlp_input"):
+        return False
+    if block == later:
+        return (role, reader) == ("attention_output", "mlp_input") and not parallel
+    return int(later) > int(block)
+
+
+def residual_counts(weights, start, hops, *, parallel, cutoff):
+    """Definitions, section 7, along residual connections: every way of each number of edges."""
+    lengths = {}
+    for name, w in weights.items():
+        with np.errstate(divide="ignore"):
+            d = 1.0 / np.abs(w)
+        lengths[name] = np.where((d > 1) & (d <= cutoff), d, np.inf)
+    ways = {start: lengths[start]}
+    shortest = dict(ways)
+    for _ in range(hops - 1):
+        longer = {}
+        for one, other in itertools.product(ways, lengths):
+            if leads(one, other, parallel=parallel):
+                sums = np.array([(way[:, None] + lengths[other]).min(axis=0) for way in ways[one]])
+                longer[other] = np.minimum(longer.get(other, np.inf), sums)
+        ways = longer
+        for name, found in ways.items():
+            shortest[name] = np.minimum(shortest.get(name, np.inf), found)
+    counts = np.zeros((round(cutoff), len(weights[start])), np.int64)
+    for found in shortest.values():
+        for i, row in enumerate(found):
+            for length in row[row <= cutoff]:
+                counts[round(length) - 1, i] += 1
+    return counts, set(shortest)
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+@pytest.mark.parametrize(
+    ("start", "hops"),
+    [("1.attention_output", 2), ("3.attention_output", 4), ("4.mlp_input", 3), ("3.mlp_hidden", 4)],
+)
+def test_residual_paths_equal_all_sums(start, hops, parallel):
+    cutoff = 60.0
+    protocol = neuromfa.Protocol(cutoff=cutoff)
+    with neuromfa.open_checkpoint(MODEL) as checkpoint:
+        network = classify(checkpoint.tensors, protocol=protocol, config=checkpoint.config)
+        weights = {x.name: matrix(checkpoint, x.name) for x in network.layers}
+        weights[start] = weights[start][:24]  # some neurons
+        expected, reached = residual_counts(weights, start, hops, parallel=parallel, cutoff=cutoff)
+        first = next(layer for layer in network.layers if layer.name == start)
+        path = stages(network.layers, first, hops, topology="residual", parallel=parallel)
+        assert {stage.layer.name for stage in path} == reached
+        place = OnProcessors(cutoff, 2)
+        search = PathSearch(checkpoint, protocol, [place], 2, 1 << 28)
+        found = search.counts(path, np.arange(24), 1024, place).counts
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_residual_analysis_says_what_it_took():
+    names = ["4.attention_output"]
+    found = neuromfa.analyse_hops(MODEL, 2, layers=names, topology="residual")
+    assert found.protocol["topology"] == "residual"
+    assert found.protocol["parallel_blocks"] is True  # as its configuration says
+    assert found.paths[names[0]] == ("4.attention_output", "5.attention_input", "5.mlp_input")
+    jsonschema.validate(found.to_dict(), neuromfa.schema("hops"))
+    last = neuromfa.analyse_hops(MODEL, 2, layers=["5.mlp_hidden"], topology="residual")
+    assert "fewer than 2 ahead" in last.warnings[-1]
+    chain = neuromfa.analyse_hops(MODEL, 2, layers=names)
+    assert chain.protocol["parallel_blocks"] is None
+    assert chain.network.edges_in_range != found.network.edges_in_range
+
+
+@pytest.mark.parametrize("split", ["gate_up_cat", "gate_up_interleaved"])
+def test_a_tensor_of_gate_and_up_is_two(split, tmp_path):
+    rng = np.random.default_rng(0)
+    gate, up = (rng.normal(0, 0.3, (6, 4)) for _ in range(2))
+    down = rng.normal(0, 0.3, (4, 6))
+    together = np.concatenate([gate, up])
+    if split == "gate_up_interleaved":
+        together[0::2], together[1::2] = gate, up
+    registry = tmp_path / "own.toml"
+    registry.write_text(
+        '[family.own]\nblocks = ["layers.{block}."]\n[family.own.block]\n'
+        f'"mlp.gate_up" = {{ role = "mlp_input", split = "{split}" }}\n'
+        '"mlp.(gate|up)" = "mlp_input"\n"mlp.down" = "mlp_hidden"\n'
+    )
+    protocol = neuromfa.Protocol(min_neighbours=0)
+
+    def analysed(**tensors):
+        state = {f"layers.0.mlp.{name}.weight": w for name, w in tensors.items()}
+        found = neuromfa.analyse_hops(state, 2, protocol, architectures=registry)
+        return {k: v for k, v in found.layers[0].to_dict().items() if k != "tensors"}
+
+    assert analysed(gate_up=together, down=down) == analysed(gate=gate, up=up, down=down)
 
 
 def test_one_hop_is_the_analysis():
@@ -121,7 +221,7 @@ def test_resources_change_no_bit():
 
     first = record(threads=1)
     assert record(threads=3) == first
-    assert record(threads=2, memory=13 << 20) == first
+    assert record(threads=2, memory=6_600_000) == first
     assert "fewer than 3 ahead" in " ".join(first["warnings"])
 
 
@@ -160,8 +260,10 @@ def test_gate_and_up_lead_to_the_same_units():
     protocol = neuromfa.Protocol(min_neighbours=0)
     with neuromfa.open_checkpoint(state) as checkpoint:
         network = classify(checkpoint.tensors, protocol=protocol, config={"model_type": "llama"})
-        path = chain(network.layers, network.layers[0], 2)
-        found = PathSearch(checkpoint, protocol, 1, 1 << 26).counts(path, np.arange(4), 3).counts
+        path = stages(network.layers, network.layers[0], 2, topology="paper_chain", parallel=False)
+        place = OnProcessors(protocol.cutoff, 1)
+        search = PathSearch(checkpoint, protocol, [place], 1, 1 << 26)
+        found = search.counts(path, np.arange(4), 3, place).counts
     first = naive.neighbour_counts(np.concatenate([gate, up]), 150.0, 1)[0]
     expected = first.copy()
     for i in range(4):
@@ -225,14 +327,16 @@ def test_refusals():
         neuromfa.analyse_hops(MODEL, 0)
     with pytest.raises(neuromfa.UsageError, match="no layer is called x"):
         neuromfa.analyse_hops(MODEL, 2, layers=["x"])
-    with pytest.raises(neuromfa.ResourceError, match="paths from 1,024 neurons"):
-        neuromfa.analyse_hops(MODEL, 2, memory=6 << 20)
-    fused = {
-        "model.layers.0.mlp.gate_up_proj.weight": np.ones((12, 4)),
+    with pytest.raises(neuromfa.ResourceError, match="paths from 128 neurons"):
+        neuromfa.analyse_hops(MODEL, 2, layers=["0.attention_output"], memory=2 << 20)
+    unknown = {
+        "model.layers.0.mlp.up_proj.weight": np.ones((12, 4)),
         "model.layers.0.mlp.down_proj.weight": np.ones((4, 6)),
     }
     with pytest.raises(neuromfa.UnsupportedError, match=r"12 outputs and 0\.mlp_hidden 6"):
-        neuromfa.analyse_hops(fused, 2)
+        neuromfa.analyse_hops(unknown, 2)
+    with pytest.raises(neuromfa.UsageError, match="topology 'x': must be paper_chain or residual"):
+        neuromfa.analyse_hops(MODEL, 2, topology="x")
     broken = {
         "model.layers.0.mlp.up_proj.weight": np.full((6, 4), 0.1),
         "model.layers.0.mlp.down_proj.weight": np.full((4, 6), np.nan),

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     )
     from neuromfa.graphs.analysis import analyse_graph
     from neuromfa.graphs.export import NetworkGraph, export_network, write_network
-    from neuromfa.graphs.multihop import HopAnalysis, analyse_hops
+    from neuromfa.graphs.hop_record import HopAnalysis
+    from neuromfa.graphs.multihop import analyse_hops
     from neuromfa.graphs.results import GraphAnalysis
     from neuromfa.graphs.settings import GraphProtocol
     from neuromfa.protocol import Protocol, q_grid
@@ -67,7 +68,8 @@ _HOMES = {
     ),
     "graphs.analysis": ("analyse_graph",),
     "graphs.export": ("NetworkGraph", "export_network", "write_network"),
-    "graphs.multihop": ("HopAnalysis", "analyse_hops"),
+    "graphs.hop_record": ("HopAnalysis",),
+    "graphs.multihop": ("analyse_hops",),
     "graphs.results": ("GraphAnalysis",),
     "graphs.settings": ("GraphProtocol",),
     "protocol": ("Protocol", "q_grid"),

@@ -78,6 +78,23 @@ def find_devices(asked: str = "cpu") -> Devices:
     return Devices(numbers or tuple(range(count)), f"{count} GPUs are there" * (asked == "auto"))
 
 
+def open_lanes(devices: Devices) -> list[Driver]:
+    """Open a stream of its own on each of some GPUs.
+
+    Raises
+    ------
+    ResourceError
+        If a GPU cannot be used.
+    """
+    lanes = []
+    for gpu in devices.gpus:
+        try:
+            lanes.append(Driver(gpu).lane())
+        except (MemoryError, RuntimeError) as error:
+            raise ResourceError(f"device cuda:{gpu}: {error}") from error
+    return lanes
+
+
 def smallest_free_memory(devices: Devices) -> int:
     """Bytes that may be used on each of some GPUs: a share of what is free on the fullest."""
     return int(SHARE * min(Driver(gpu).free_memory() for gpu in devices.gpus))

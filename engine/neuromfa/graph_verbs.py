@@ -9,12 +9,14 @@ import click
 
 from neuromfa.errors import UsageError
 from neuromfa.options import (
+    DEVICES,
     OPENING,
     PROCESSORS,
     PROTOCOL,
     RESOURCES,
     memory_size,
     moments,
+    resource_settings,
     settings,
     with_options,
 )
@@ -60,6 +62,7 @@ _SETTINGS = (
 @click.option("--against", type=_PATH, help="Another graph: print the structure distance too.")
 @click.option("--threads", type=int, help="Threads; all processors by default.")
 @click.option("--memory", default="2G", help="Private memory for the work.", show_default=True)
+@with_options(*DEVICES)
 @click.option("--json", "as_json", is_flag=True, help="Print the whole record as JSON.")
 @click.option("--output", type=_PATH, help="Directory for JSON and Parquet.")
 @click.option("--plot", type=_PATH, help="Figure: PNG, PDF or SVG.")
@@ -86,9 +89,11 @@ def graph(
     how: dict[str, Any] = {
         "weight": options.pop("weight"),
         "directed": options.pop("directed") or None,
-        "threads": options.pop("threads"),
-        "memory": memory_size(options.pop("memory"), "--memory"),
+        **{name: options.pop(name) for name in ("threads", "memory", "device", "device_memory")},
     }
+    if options["weighted"] and how["device"] == "auto":
+        how["device"] = "cpu"
+    resource_settings(how)
     options |= {"q": moments(options["q"]), "radii": _radii(options["radii"])}
     protocol = GraphProtocol(**options)
     if output is not None:
@@ -130,6 +135,13 @@ def network(checkpoint: str, *, output: Path, quiet: bool, **options: Any) -> No
 @click.argument("checkpoint")
 @click.option("--hops", type=int, default=2, show_default=True, help="Most edges of a path.")
 @click.option("--layer", "layers", multiple=True, help="Name or pattern of layers; all by default.")
+@click.option(
+    "--topology",
+    type=click.Choice(["paper_chain", "residual"]),
+    default="paper_chain",
+    show_default=True,
+    help="How layers follow each other.",
+)
 @click.option("--share", type=float, default=1.0, show_default=True, help="Neurons to draw.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the draw.")
 @with_options(*PROTOCOL, *OPENING, *RESOURCES)
@@ -141,7 +153,7 @@ def hops(checkpoint: str, *, hops: int, as_json: bool, output: Path | None, **op
     from neuromfa.graphs.multihop import analyse_hops  # noqa: PLC0415
     from neuromfa.storage import write_text  # noqa: PLC0415
 
-    chosen = {name: options.pop(name) for name in ("layers", "share", "seed")}
+    chosen = {name: options.pop(name) for name in ("layers", "topology", "share", "seed")}
     protocol, how = settings(options)
     found = analyse_hops(checkpoint, hops, protocol, **chosen, **how)
     if as_json:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 PLAIN, EXPERT, SHARED = range(3)
 """Owner of a map in a mixture of experts: the block, one expert, the shared expert."""
+GATE_UP = ("gate_up_cat", "gate_up_interleaved")
+"""Splits of a tensor with two outputs for every unit that is read next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class Map:
         Index in the layer of this map's neuron 0.
     columns_per_neuron : int
         Kernel positions of a convolution, else 1.
+    split : str
+        How gate and up lie in one tensor, as in the registry; "none" where they do not.
     """
 
     tensor: str
@@ -43,6 +47,7 @@ class Map:
     neuron_axis: int
     first_neuron: int
     columns_per_neuron: int = 1
+    split: str = "none"
 
     @property
     def rows(self) -> int:
@@ -123,6 +128,8 @@ class Place:
         Number of the expert of a tensor that belongs to one.
     own_units : bool
         Every expert has units of its own.
+    split : str
+        As in the registry.
     """
 
     ref: TensorRef
@@ -136,6 +143,7 @@ class Place:
     owner: int = PLAIN
     expert: int = 0
     own_units: bool = False
+    split: str = "none"
 
 
 def form_layers(places: Iterable[Place], experts: Literal["joint", "separate"]) -> list[Layer]:
@@ -247,7 +255,8 @@ def _maps(place: Place, experts: int) -> Iterator[tuple[tuple[int, int], Map]]:
     else:
         owner = (place.owner, place.expert)
         step = math.prod(shape[2:]) if place.form == "convolution" and axis else 1
-        yield owner, Map(name, 0, shape[0], math.prod(shape[1:]), axis, 0, step)
+        split = place.split if place.split in GATE_UP else "none"
+        yield owner, Map(name, 0, shape[0], math.prod(shape[1:]), axis, 0, step, split)
 
 
 def _check_shape(place: Place, experts: int) -> None:

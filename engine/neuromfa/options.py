@@ -53,11 +53,13 @@ PROCESSORS = (
 )
 """What may be used of this machine where no GPU has a part."""
 
-RESOURCES = (
-    *PROCESSORS,
+DEVICES = (
     click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:0,1 or auto."),
     click.option("--device-memory", help="Memory to use of each GPU; most of what is free."),
 )
+"""Which GPUs may be used."""
+
+RESOURCES = (*PROCESSORS, *DEVICES)
 """What may be used; never changes a bit of a result."""
 
 PROTOCOL = (

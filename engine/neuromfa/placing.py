@@ -193,6 +193,7 @@ class Placing:
             EXPERT if match.expert is not None else SHARED if row.shared else PLAIN,
             match.expert or 0,
             row.role in registry.expert_units,
+            row.split,
         )
 
     @property

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, Literal
 
 from neuromfa.errors import BadInputError, ResourceError
 from neuromfa.protocol import Protocol
+from neuromfa.records import json_text
 from neuromfa.results import SCHEMA_VERSION, Analysis, Group
 
 
@@ -78,8 +79,7 @@ def write_layers(layers: Sequence[Group], protocol: Protocol, directory: Path) -
         "protocol": protocol.to_dict(),
         "layers": [group.to_dict() for group in layers],
     }
-    text = json.dumps(record, allow_nan=False, indent=1) + "\n"
-    return write_text(directory / "layers.partial.json", text)
+    return write_text(directory / "layers.partial.json", json_text(record))
 
 
 def read_analysis(path: str | os.PathLike[str]) -> Analysis:

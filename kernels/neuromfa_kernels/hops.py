@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from neuromfa_kernels.answers import FractalDimension
 from neuromfa_kernels.cpu_threads import usable_threads
+from neuromfa_kernels.door import Given, given_array, same_place
 from neuromfa_kernels.radius import HOP_NODE_BYTES, HOP_SOURCES
 
 __all__ = [
@@ -34,7 +35,8 @@ def count_hops(
     Parameters
     ----------
     indptr : int64 array, shape (n + 1,)
-        Where the arcs of each node begin in `indices`, and where the last ones end.
+        Where the arcs of each node begin in `indices`, and where the last ones end. The search
+        runs where it lies: on the CPU or on an NVIDIA GPU.
     indices : uint32 array, shape (n_arcs,)
         Node that each arc leads to; an undirected edge is two arcs.
     sources : array_like of int, shape (n_sources,)
@@ -46,9 +48,9 @@ def count_hops(
 
     Returns
     -------
-    uint32 array, shape (n_hops, n_sources)
+    uint32 NumPy array, shape (n_hops, n_sources)
         For r = 1..n_hops, the largest distance from any source. A source's counts are adjacent in
-        memory.
+        memory. In the main memory in any case: they are read hop by hop.
 
     Raises
     ------
@@ -63,17 +65,44 @@ def count_hops(
     ----------
     definitions, section 7.
     """
-    for name, array, dtype in (("indptr", indptr, np.int64), ("indices", indices, np.uint32)):
-        if not isinstance(array, np.ndarray) or array.dtype != dtype:
-            found = getattr(array, "dtype", type(array).__name__)
-            raise TypeError(f"{name}: is {found}; must be a {np.dtype(dtype)} array")
+    given = given_array(indptr, "indptr", threads)
+    starts, ends = given.array, same_place(indices, "indices", given.driver)
+    for name, array, dtype in (("indptr", starts, np.int64), ("indices", ends, np.uint32)):
+        if array.dtype != dtype:
+            raise TypeError(f"{name}: is {array.dtype}; must be a {np.dtype(dtype)} array")
         if array.ndim != 1 or not array.flags.c_contiguous:
             raise ValueError(f"{name}: has shape {array.shape}; must be one contiguous row")
-    if not len(indptr) or indptr[0] or indptr[-1] != len(indices) or (np.diff(indptr) < 0).any():
+    n = len(starts) - 1
+    if n < 0:
+        raise ValueError(f"indptr: must rise from 0 to the {len(ends)} arcs")
+    if given.driver is None:
+        _check_graph(starts, ends)
+    chosen = _check_sources(sources, n)
+    limit = n if most_hops is None else most_hops
+    if given.driver is None:
+        from neuromfa_kernels import cpu_hops
+
+        counts = cpu_hops.count_hops((starts, ends), chosen, limit, given.threads)
+    else:
+        from neuromfa_kernels import cuda_hops
+
+        graph = cuda_hops.Graph(starts, ends)
+        cuda_hops.check_graph(graph, given.driver)
+        counts = cuda_hops.count_hops(graph, chosen, limit, given.driver)
+    if len(counts) > limit:
+        raise MemoryError(f"some node is more than {limit:,} hops away")
+    return counts
+
+
+def _check_graph(indptr: npt.NDArray[np.int64], indices: npt.NDArray[np.uint32]) -> None:
+    if indptr[0] or indptr[-1] != len(indices) or (np.diff(indptr) < 0).any():
         raise ValueError(f"indptr: must rise from 0 to the {len(indices)} arcs")
     n = len(indptr) - 1
     if len(indices) and indices.max() >= n:
         raise ValueError(f"indices: name node {indices.max()} of {n}")
+
+
+def _check_sources(sources: npt.ArrayLike, n: int) -> npt.NDArray[np.int64]:
     chosen = np.asarray(sources)
     if chosen.ndim != 1 or not chosen.size or chosen.dtype.kind not in "iu":
         raise ValueError(f"sources: have shape {chosen.shape}; must be a list of node numbers")
@@ -82,13 +111,7 @@ def count_hops(
         raise ValueError(f"sources: {chosen.min()} to {chosen.max()}; the graph has {n} nodes")
     if len(np.unique(chosen)) != len(chosen):
         raise ValueError("sources: a node is named twice")
-    from neuromfa_kernels import cpu_hops
-
-    limit = n if most_hops is None else most_hops
-    counts = cpu_hops.count_hops((indptr, indices), chosen, limit, _usable(threads))
-    if len(counts) > limit:
-        raise MemoryError(f"some node is more than {limit:,} hops away")
-    return counts
+    return chosen
 
 
 def node_dimension(
@@ -141,9 +164,7 @@ def node_dimension(
     )
 
 
-def extend_paths(
-    ways: Any, lengths: Any, *, cutoff: float, threads: int | None = None
-) -> npt.NDArray[np.float64]:
+def extend_paths(ways: Any, lengths: Any, *, cutoff: float, threads: int | None = None) -> Any:
     """Find shortest paths over one more layer: a (min,+) product of lengths up to a cutoff.
 
     Parameters
@@ -161,8 +182,8 @@ def extend_paths(
     Returns
     -------
     float64 array, shape (n_sources, n_targets)
-        Shortest float64 sum of a way and an edge, exact where it is at most `cutoff`; elsewhere
-        anything that is larger.
+        Where the others lie. Shortest float64 sum of a way and an edge, exact where it is at most
+        `cutoff`; elsewhere anything that is larger.
 
     Raises
     ------
@@ -173,13 +194,23 @@ def extend_paths(
     ----------
     definitions, section 7.
     """
-    _check_lengths(ways, "ways")
-    _check_lengths(lengths, "lengths")
-    if ways.shape[1] != len(lengths):
-        raise ValueError(f"ways: lead to {ways.shape[1]} units and lengths from {len(lengths)}")
+    from_sources = _given_lengths(ways, "ways", threads)
+    edges = _given_lengths(lengths, "lengths", threads, beside=from_sources)
+    if from_sources.array.shape[1] != len(edges.array):
+        raise ValueError(
+            f"ways: lead to {from_sources.array.shape[1]} units and lengths from {len(edges.array)}"
+        )
+    if from_sources.driver is not None:
+        from neuromfa_kernels import cuda_paths
+
+        return cuda_paths.extend_paths(
+            from_sources.array, edges.array, float(cutoff), from_sources.driver
+        )
     from neuromfa_kernels import cpu_paths
 
-    return cpu_paths.extend_paths(ways, lengths, float(cutoff), _usable(threads))
+    return cpu_paths.extend_paths(
+        from_sources.array, edges.array, float(cutoff), from_sources.threads
+    )
 
 
 def count_paths(
@@ -194,7 +225,7 @@ def count_paths(
     cutoff : float
         Longest path that counts.
     into : uint32 array, shape (n_radii, n_sources)
-        Counts for the radii 1..n_radii, with those of a source adjacent in memory.
+        Counts for the radii 1..n_radii; on the CPU those of a source are adjacent in memory.
     threads : int, optional
         As for `count_hops`.
 
@@ -207,26 +238,46 @@ def count_paths(
     ----------
     definitions, sections 2 and 7.
     """
-    _check_lengths(ways, "ways")
-    if not isinstance(into, np.ndarray) or into.dtype != np.uint32:
-        raise TypeError(f"into: is {getattr(into, 'dtype', type(into).__name__)}; must be uint32")
-    if into.shape != (round(cutoff), len(ways)) or not into.T.flags.c_contiguous:
-        raise ValueError(
-            f"into: has shape {into.shape}; must be {(round(cutoff), len(ways))}, sources adjacent"
-        )
+    given = _given_lengths(ways, "ways", threads)
+    counts = same_place(into, "into", given.driver)
+    if counts.dtype != np.uint32:
+        raise TypeError(f"into: is {counts.dtype}; must be uint32")
+    shape = round(cutoff), len(given.array)
+    if counts.shape != shape or (given.driver is None and not counts.T.flags.c_contiguous):
+        raise ValueError(f"into: has shape {counts.shape}; must be {shape}, sources adjacent")
+    if given.driver is not None:
+        from neuromfa_kernels import cuda_paths
+
+        cuda_paths.count_paths(given.array, float(cutoff), counts, given.driver)
+        return
     from neuromfa_kernels import cpu_paths
 
-    cpu_paths.count_paths(ways, float(cutoff), into.T, _usable(threads))
+    cpu_paths.count_paths(given.array, float(cutoff), counts.T, given.threads)
 
 
-def _check_lengths(array: Any, name: str) -> None:
-    if not isinstance(array, np.ndarray) or array.dtype != np.float64:
-        found = getattr(array, "dtype", type(array).__name__)
-        raise TypeError(f"{name}: is {found}; must be a float64 array")
+def _given_lengths(
+    source: Any, name: str, threads: int | None, *, beside: Given | None = None
+) -> Given:
+    """View a matrix of lengths, wherever it lies."""
+    if beside is None:
+        given = given_array(source, name, threads)
+    else:
+        array = same_place(source, name, beside.driver)
+        given = beside._replace(array=array, dtype=array.dtype)
+    array = given.array
+    if array.dtype != np.float64:
+        raise TypeError(f"{name}: is {array.dtype}; must be a float64 array")
     if array.ndim != 2 or not array.flags.c_contiguous:
         raise ValueError(f"{name}: has shape {array.shape}; must be a contiguous matrix")
-    if array.size and not array.min() > 0.5:  # also refuses NaN
-        raise ValueError(f"{name}: must be above 1/2, and the least is {array.min()}")
+    if given.driver is None:
+        least = array.min(initial=np.inf)
+    else:
+        from neuromfa_kernels import cuda_paths
+
+        least = cuda_paths.smallest(array, given.driver)
+    if not least > 0.5:  # also refuses NaN
+        raise ValueError(f"{name}: must be above 1/2, and the least is {least}")
+    return given
 
 
 def _usable(threads: int | None) -> int:

@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from neuromfa.devices import find_devices
 from neuromfa.dimension import DimensionSummary
-from neuromfa.errors import BadInputError, UsageError
+from neuromfa.errors import BadInputError, UnsupportedError, UsageError
 from neuromfa.graphs.adjacency import Adjacency
-from neuromfa.graphs.counting import Counted, GroupSums, Resources, count
+from neuromfa.graphs.counting import Counted, GroupSums, count
 from neuromfa.graphs.reading import WEIGHT, read_graph
 from neuromfa.graphs.results import GraphAnalysis
+from neuromfa.graphs.searches import Resources
 from neuromfa.graphs.settings import GraphProtocol
 from neuromfa.graphs.spectra import GROUPS, Fit, fit, sampling_interval
 from neuromfa.multifractal import Float64, Int64
@@ -29,7 +31,7 @@ DEFAULT_MEMORY = 2 << 30
 Scores = Mapping[Any, float] | npt.ArrayLike
 
 
-def analyse_graph(
+def analyse_graph(  # noqa: PLR0913  (what may be used is four of them)
     graph: Any,
     protocol: GraphProtocol | None = None,
     *,
@@ -38,6 +40,8 @@ def analyse_graph(
     scores: Scores | None = None,
     threads: int | None = None,
     memory: int = DEFAULT_MEMORY,
+    device: str = "cpu",
+    device_memory: int | None = None,
 ) -> GraphAnalysis:
     """Analyse a graph node by node: dimensions, mass exponents, spectrum.
 
@@ -59,6 +63,9 @@ def analyse_graph(
         As many as the process may use by default; changes no bit of the result.
     memory : int
         Bytes of private memory for the work, the graph itself not counted; changes no bit.
+    device, device_memory
+        As for `neuromfa.analyse`; change no bit. On GPUs hops are counted; lengths of paths, sums
+        and dimensions are the processors' work.
 
     Returns
     -------
@@ -70,7 +77,7 @@ def analyse_graph(
     UsageError
         If the settings make no sense for this graph.
     UnsupportedError
-        If it is nothing that can be read.
+        If it is nothing that can be read, or lengths of paths are asked of a GPU.
     BadInputError
         If a file is missing or broken, or a length is missing or not positive.
     ResourceError
@@ -91,7 +98,13 @@ def analyse_graph(
     protocol = protocol or GraphProtocol()
     if threads is not None and threads < 1:
         raise UsageError(f"threads {threads}: must be at least 1")
-    resources = Resources(usable_threads(threads), memory)
+    if protocol.weighted and device not in ("cpu", "auto"):
+        raise UnsupportedError(
+            f"device {device}: lengths of paths are found on processors only; use device cpu, or "
+            "count hops"
+        )
+    devices = find_devices("cpu" if protocol.weighted else device)
+    resources = Resources(usable_threads(threads), memory, devices, device_memory)
     whole = read_graph(graph, weighted=protocol.weighted, weight=weight, directed=directed)
     chosen = _choose(whole, protocol, scores)
     q = np.unique(np.array([*protocol.q, 0.0]))
@@ -112,7 +125,7 @@ def analyse_graph(
         interval=interval,
         provenance={
             "versions": versions((*PACKAGES, "scipy", "networkx")),
-            "device": "cpu",
+            "device": str(devices),
             "machine": platform.machine(),
             "threads": resources.threads,
             "memory_bytes": memory,

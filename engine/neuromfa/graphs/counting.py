@@ -11,32 +11,19 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from neuromfa.errors import ResourceError
 from neuromfa.graphs.adjacency import Adjacency
+from neuromfa.graphs.searches import Counts, Resources, open_search
 from neuromfa.graphs.settings import GraphProtocol
 from neuromfa.multifractal import Float64, Int64
 from neuromfa_kernels import TILE, partition_function
-from neuromfa_kernels.hops import (
-    HOP_NODE_BYTES,
-    HOP_SOURCES,
-    count_hops,
-    node_dimension,
-)
+from neuromfa_kernels.hops import node_dimension
 
-Counts = npt.NDArray[np.uint32]
 MOST_TOGETHER = 64
 """Sources whose weighted distances are held at the same time, if memory allows."""
 DISTANCE_BYTES = 40
 """Memory that the distance of one node from one source takes meanwhile."""
-
-
-class Resources(NamedTuple):
-    """What may be used: threads, and bytes of private memory."""
-
-    threads: int
-    memory: int
 
 
 @dataclass(slots=True, eq=False)
@@ -164,23 +151,15 @@ def _count_hops(
     every = np.concatenate(sources)
     groups = [GroupSums.empty(len(q)) for _ in sources]
     dimensions = np.full(len(every), np.nan)
-    threads = min(resources.threads, resources.memory // (graph.nodes * HOP_NODE_BYTES))
-    if threads < 1:
-        raise ResourceError(
-            f"{graph.source}: a search in {graph.nodes:,} nodes takes "
-            f"{graph.nodes * HOP_NODE_BYTES:,} bytes and memory is {resources.memory:,}; raise "
-            "--memory"
-        )
+    search = open_search(graph, resources)
     # a source has a count and every moment two sums, for each hop
-    per_hop = 8 * (threads * HOP_SOURCES + TILE) + 16 * len(q) * (len(sources) + 2)
-    most = max(1, (resources.memory - threads * graph.nodes * HOP_NODE_BYTES) // per_hop)
+    per_hop = 8 * (search.at_once + TILE) + 16 * len(q) * (len(sources) + 2)
+    most = max(1, (resources.memory - search.memory) // per_hop)
     unreaching = 0
-    for block in _blocks(_tiles(sources), threads * HOP_SOURCES):
+    for block in _blocks(_tiles(sources), search.at_once):
         first, nodes = block[0].start, every[block[0].start : block[-1].stop]
         try:
-            counts = count_hops(
-                graph.indptr, graph.indices, nodes, most_hops=int(most), threads=threads
-            )
+            counts = search.counts(nodes, int(most))
         except MemoryError as error:
             raise ResourceError(f"{graph.source}: {error}; raise --memory") from error
         for tile in block:

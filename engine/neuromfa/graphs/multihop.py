@@ -6,7 +6,6 @@ import math
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import reduce
 from operator import add
@@ -14,95 +13,46 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neuromfa.errors import UnsupportedError, UsageError
-from neuromfa.graphs.chain import PAPER_CHAIN, chain, choose_layers
+from neuromfa.devices import Devices, find_devices, open_lanes, smallest_free_memory
+from neuromfa.errors import ResourceError, UnsupportedError, UsageError
+from neuromfa.graphs.chain import (
+    PAPER_CHAIN,
+    RESIDUAL,
+    TOPOLOGIES,
+    Stage,
+    choose_layers,
+    parallel_blocks,
+    stages,
+)
+from neuromfa.graphs.hop_record import HopAnalysis
 from neuromfa.graphs.path_search import PathSearch
+from neuromfa.graphs.products import OnGpu, OnProcessors, Products
 from neuromfa.graphs.spectra import GROUPS, LEVEL, sampling_errors
 from neuromfa.groups import Measured, fit
 from neuromfa.multifractal import Int64, mass_exponents, spectrum
+from neuromfa.network import Layer
 from neuromfa.protocol import Protocol
 from neuromfa.provenance import versions
-from neuromfa.records import json_text
-from neuromfa.results import Group
 from neuromfa.scheduler import prepare
 from neuromfa.units import DEFAULT_MEMORY
 
 if TYPE_CHECKING:
     from neuromfa.scheduler import Source
 
-SCHEMA_VERSION = "1.0"
 
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class HopAnalysis:
-    """The analysis of neighbourhoods of several hops.
-
-    Attributes
-    ----------
-    protocol : mapping
-        Every setting that defines the numbers; ``hops`` and ``topology`` among them.
-    source : str
-        The checkpoint, as it was asked for.
-    network : Group
-        All layers that were analysed together.
-    layers : tuple of Group
-        One by one. ``edges_in_range`` are the units within the cutoff; ``edges_below``,
-        ``edges_above``, ``zeros`` and ``nonfinite`` are of the first hop.
-    paths : mapping of str to tuple of str
-        By layer, the layers that its paths run through.
-    intervals : mapping of str to mapping or None
-        Where neurons were drawn at random, for the network and each layer how far ``alpha_0`` and
-        ``width`` may be from those of all neurons: ``level``, ``groups``, and for each a
-        ``stderr`` and the ends ``low`` and ``high``.
-    provenance : mapping
-        Versions, resources, time.
-    warnings : tuple of str
-        What a careful reader should know.
-
-    References
-    ----------
-    Definitions, section 7.
-    """
-
-    protocol: Mapping[str, Any]
-    source: str
-    network: Group
-    layers: tuple[Group, ...]
-    paths: Mapping[str, tuple[str, ...]]
-    intervals: Mapping[str, Mapping[str, Any] | None]
-    provenance: Mapping[str, Any]
-    warnings: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready record."""
-        return {
-            "kind": "hops",
-            "schema_version": SCHEMA_VERSION,
-            "protocol": dict(self.protocol),
-            "source": self.source,
-            "network": self.network.to_dict(),
-            "layers": [group.to_dict() for group in self.layers],
-            "paths": {name: list(layers) for name, layers in self.paths.items()},
-            "intervals": dict(self.intervals),
-            "provenance": dict(self.provenance),
-            "warnings": list(self.warnings),
-        }
-
-    def to_json(self) -> str:
-        """`to_dict` as JSON text (RFC 8259: no NaN)."""
-        return json_text(self.to_dict())
-
-
-def analyse_hops(
+def analyse_hops(  # noqa: PLR0913  (those of `neuromfa.analyse`, and its own)
     source: Source,
     hops: int,
     protocol: Protocol | None = None,
     *,
     layers: Sequence[str] = (),
+    topology: str = PAPER_CHAIN,
     share: float = 1.0,
     seed: int = 0,
     threads: int | None = None,
     memory: int = DEFAULT_MEMORY,
+    device: str = "cpu",
+    device_memory: int | None = None,
     **options: Any,
 ) -> HopAnalysis:
     """Analyse every neuron with its neighbours up to `hops` layers ahead, exactly.
@@ -118,32 +68,35 @@ def analyse_hops(
     layers : sequence of str
         Names or patterns such as ``"*.mlp_input"`` of the layers whose neurons are analysed; all
         by default.
+    topology : {"paper_chain", "residual"}
+        How layers follow each other: one after another, or along residual connections.
     share : float
         Measure this share of the neurons of each layer, drawn at random, and give intervals;
         below 1 the protocol must fit over all radii.
     seed : int
         Of the draw.
-    threads, memory : int
-        As for `neuromfa.analyse`; change no bit of the result.
+    threads, memory, device, device_memory
+        As for `neuromfa.analyse`; change no bit of the result. On GPUs paths are found and
+        counted; edges and sums are the processors' work.
     **options
         Those of `neuromfa.analyse` that say how a checkpoint is opened.
 
     Returns
     -------
     HopAnalysis
-        Along the topology ``paper_chain``; see definitions, section 7.
+        See definitions, section 7.
 
     Raises
     ------
     UsageError
-        If `hops` is not positive or no layer has such a name.
+        If `hops` is not positive, no layer has such a name, or there is no such topology.
     UnsupportedError
         If it is not known which output is which neuron of the next layer, or distances are not
         1/abs(w).
     BadInputError
         If a weight on the way is NaN or infinite.
     ResourceError
-        If memory does not suffice.
+        If memory does not suffice, or a GPU is not there or fails.
 
     References
     ----------
@@ -151,33 +104,32 @@ def analyse_hops(
     """
     started = time.perf_counter()
     protocol = protocol or Protocol()
-    if hops != int(hops) or hops < 1:
-        raise UsageError(f"hops {hops}: must be a whole number, at least 1")
-    if not 0 < share <= 1:
-        raise UsageError(f"share {share:g}: must be above 0 and at most 1")
-    if share < 1 and protocol.radii != "all":
-        raise UsageError(
-            f"share {share:g}: which radii are observed depends on the draw, and moves the fit "
-            "more than the intervals say; fit over all of them (radii all)"
-        )
-    if protocol.distance != "inverse":
-        raise UnsupportedError("paths are built for the distance 1/abs(w) only; leave it inverse")
+    _check(protocol, hops, topology, share)
+    devices = find_devices(device)
     with prepare(source, protocol, threads=threads, memory=memory, **options) as job:
-        network = job.network.layers
+        network, config = job.network.layers, job.checkpoint.config or {}
+        parallel = parallel_blocks(config, job.network.architecture)
         chosen = choose_layers(network, layers, job.checkpoint.source)
-        ways = {layer.name: chain(network, layer, hops) for layer in chosen}
-        search = PathSearch(job.checkpoint, protocol, job.plan.threads, memory)
-        generator = np.random.Generator(np.random.PCG64(seed))
-        groups = {
-            x.name: search.groups(ways[x.name], _draw(x.neurons, share, generator)) for x in chosen
+        paths = {
+            layer.name: stages(network, layer, hops, topology=topology, parallel=parallel)
+            for layer in chosen
         }
+        search = PathSearch(
+            job.checkpoint,
+            protocol,
+            _products(devices, protocol, job.plan.threads),
+            job.plan.threads,
+            memory,
+            (device_memory or smallest_free_memory(devices)) if devices.gpus else 0,
+        )
+        groups = _search(search, chosen, paths, share=share, seed=seed)
         every = [
             reduce(add, (of_layer[k] for of_layer in groups.values() if k < len(of_layer)))
             for k in range(max(map(len, groups.values())))
         ]
         measured = {name: reduce(add, of_layer) for name, of_layer in groups.items()}
         whole = reduce(add, measured.values())
-        short = [layer.name for layer in chosen if len(ways[layer.name]) < hops]
+        short = [name for name, path in paths.items() if max(x.most for x in path) < hops]
         notes = (*job.checkpoint.warnings, *job.network.warnings)
         if short:
             notes += (f"{len(short)} layers have fewer than {hops} ahead, such as {short[0]}",)
@@ -185,7 +137,8 @@ def analyse_hops(
             protocol={
                 **protocol.to_dict(),
                 "hops": int(hops),
-                "topology": PAPER_CHAIN,
+                "topology": topology,
+                "parallel_blocks": parallel if topology == RESIDUAL else None,
                 "share": share,
                 "seed": seed if share < 1 else None,
             },
@@ -202,10 +155,10 @@ def analyse_hops(
                 )
                 if share < 1
             },
-            paths={name: tuple(layer.name for layer in path) for name, path in ways.items()},
+            paths={name: tuple(stage.layer.name for stage in path) for name, path in paths.items()},
             provenance={
                 "versions": versions(),
-                "device": "cpu",
+                "device": str(devices),
                 "machine": platform.machine(),
                 "threads": job.plan.threads,
                 "memory_bytes": memory,
@@ -214,6 +167,48 @@ def analyse_hops(
             },
             warnings=notes,
         )
+
+
+def _check(protocol: Protocol, hops: int, topology: str, share: float) -> None:
+    if hops != int(hops) or hops < 1:
+        raise UsageError(f"hops {hops}: must be a whole number, at least 1")
+    if topology not in TOPOLOGIES:
+        raise UsageError(f"topology {topology!r}: must be {' or '.join(TOPOLOGIES)}")
+    if not 0 < share <= 1:
+        raise UsageError(f"share {share:g}: must be above 0 and at most 1")
+    if share < 1 and protocol.radii != "all":
+        raise UsageError(
+            f"share {share:g}: which radii are observed depends on the draw, and moves the fit "
+            "more than the intervals say; fit over all of them (radii all)"
+        )
+    if protocol.distance != "inverse":
+        raise UnsupportedError("paths are built for the distance 1/abs(w) only; leave it inverse")
+
+
+def _products(devices: Devices, protocol: Protocol, threads: int) -> list[Products]:
+    """Where paths are found: the processors, or each of some GPUs."""
+    if not devices.gpus:
+        return [OnProcessors(protocol.cutoff, threads)]
+    return [OnGpu(protocol.cutoff, lane) for lane in open_lanes(devices)]
+
+
+def _search(
+    search: PathSearch,
+    chosen: Sequence[Layer],
+    paths: Mapping[str, Sequence[Stage]],
+    *,
+    share: float,
+    seed: int,
+) -> dict[str, list[Measured]]:
+    """Sums of the groups of each layer's neurons; what a GPU refuses is told in one sentence."""
+    generator = np.random.Generator(np.random.PCG64(seed))
+    drawn = {layer.name: _draw(layer.neurons, share, generator) for layer in chosen}
+    try:
+        return {name: search.groups(paths[name], groups) for name, groups in drawn.items()}
+    except (MemoryError, RuntimeError) as error:
+        if not search.device_memory:
+            raise
+        raise ResourceError(f"{search.checkpoint.source}: {error}") from error
 
 
 def _draw(neurons: int, share: float, generator: np.random.Generator) -> list[Int64]:

@@ -1,21 +1,26 @@
-"""Finds the shortest paths from the neurons of a layer along a chain of layers, and counts them."""
+"""Finds the shortest paths from the neurons of a layer through others, and counts them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import reduce
+from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from neuromfa.checkpoint import Checkpoint
 from neuromfa.errors import ResourceError
-from neuromfa.graphs.chain import outputs
+from neuromfa.graphs.chain import Stage, outputs, unit_slices
+from neuromfa.graphs.products import Products
 from neuromfa.groups import Measured
 from neuromfa.measure import UnitSums, add_up, nonfinite_weight
-from neuromfa.multifractal import Float64, Int64, moments
+from neuromfa.multifractal import Int64, moments
 from neuromfa.network import Layer, Map
 from neuromfa.protocol import Protocol
+from neuromfa.scheduler import run
 from neuromfa_kernels import (
     TILE,
     TOO_FEW_EDGES,
@@ -25,7 +30,6 @@ from neuromfa_kernels import (
     partition_function,
     radius_table,
 )
-from neuromfa_kernels.hops import count_paths, extend_paths
 
 NONFINITE = 3
 MOST_TARGETS = 1024
@@ -42,22 +46,26 @@ class PathSearch:
         Open.
     protocol : Protocol
         Cutoff, moments, and what to do with weights that are not finite.
-    threads, memory : int
-        Change no bit.
+    products : sequence of Products
+        Where paths are found: tiles of neurons are shared out among these.
+    threads, memory, device_memory : int
+        Change no bit; `device_memory` is that of each place with memory of its own, else 0.
     """
 
     checkpoint: Checkpoint
     protocol: Protocol
+    products: Sequence[Products]
     threads: int
     memory: int
+    device_memory: int = 0
 
-    def groups(self, path: tuple[Layer, ...], neurons: Sequence[Int64]) -> list[Measured]:
+    def groups(self, path: Sequence[Stage], neurons: Sequence[Int64]) -> list[Measured]:
         """Sum groups of neurons of the first layer of a path, each tile after tile.
 
         Parameters
         ----------
-        path : tuple of Layer
-            From `chain`.
+        path : sequence of Stage
+            From `stages`.
         neurons : sequence of int64 array
             Those of each group.
 
@@ -66,34 +74,59 @@ class PathSearch:
         ResourceError
             If memory does not suffice.
         """
-        start = path[0]
-        # ways to the units of two layers, weights and distances of a block of edges
-        widest = max(outputs(part) for layer in path for part in layer.maps)
-        depth = max(layer.neurons for layer in path)
-        ways, edges = 24 * TILE * widest, 32 * depth
-        if (targets := min(MOST_TARGETS, (self.memory - ways) // edges)) < 1:
-            raise ResourceError(
-                f"{self.checkpoint.source}: paths from {TILE:,} neurons of {start.name} take "
-                f"{ways + edges:,} bytes and memory is {self.memory:,}; raise --memory"
-            )
+        tile = min(TILE, max(map(len, neurons)))
+        targets = self._targets(path, tile)
+        places: SimpleQueue[Products] = SimpleQueue()
+        for place in self.products:
+            places.put(place)
+
+        def work(tile: Int64) -> UnitSums:
+            place = places.get()
+            try:
+                return self._sum(self.counts(path, tile, targets, place))
+            finally:
+                places.put(place)
+
         found = []
-        for group in neurons:
-            tiles = (group[k : k + TILE] for k in range(0, len(group), TILE))
-            sums = (self._sum(self.counts(path, tile, int(targets))) for tile in tiles)
-            found.append(add_up(sums, self.protocol)[0])
+        with ThreadPoolExecutor(len(self.products)) as executor:
+            for group in neurons:
+                tiles = (group[k : k + TILE] for k in range(0, len(group), TILE))
+                sums = run(tiles, work, executor, in_flight=2 * len(self.products))
+                found.append(add_up((answer for _, answer in sums), self.protocol)[0])
         return found
 
-    def counts(self, path: tuple[Layer, ...], neurons: Int64, targets: int) -> NeighbourCounts:
+    def _targets(self, path: Sequence[Stage], tile: int) -> int:
+        """Outputs whose edges are looked at together, by so many neurons."""
+        widest = max(outputs(part) for stage in path for part in stage.layer.maps)
+        depth = max(stage.layer.neurons for stage in path)
+        # ways to the units of a layer and from there on, for paths of each number of edges
+        kinds = 1 + max(stage.most - stage.least for stage in path)
+        ways, edges = 16 * tile * widest * (1 + kinds), 32 * depth
+        for name, memory in (("memory", self.memory), ("device memory", self.device_memory)):
+            if memory and (memory - ways) // edges < 1:
+                raise ResourceError(
+                    f"{self.checkpoint.source}: paths from {tile:,} neurons of "
+                    f"{path[0].layer.name} take {ways + edges:,} bytes and {name} is {memory:,}; "
+                    f"raise --{name.replace(' ', '-')}"
+                )
+        room = min(memory for memory in (self.memory, self.device_memory) if memory)
+        return int(min(MOST_TARGETS, (room - ways) // edges))
+
+    def counts(
+        self, path: Sequence[Stage], neurons: Int64, targets: int, place: Products
+    ) -> NeighbourCounts:
         """Count the units at each radius from some neurons, over all layers of a path.
 
         Parameters
         ----------
-        path : tuple of Layer
-            From `chain`.
+        path : sequence of Stage
+            From `stages`.
         neurons : int64 array, shape (n,)
             Of the first layer, increasing.
         targets : int
             Outputs whose edges are looked at together.
+        place : Products
+            Where paths are found.
 
         Raises
         ------
@@ -101,21 +134,37 @@ class PathSearch:
             If a weight on the way is NaN or infinite, unless such weights are dropped.
         """
         start, *others = path
-        counts = self._first_hop(start, neurons)
-        parts = [self._joined(start, part, neurons, targets) for part in start.maps if others]
-        for layer in others:
-            ways = reduce(np.minimum, parts)  # gate and up lead to the same units
-            parts = []
-            for part in layer.maps:
-                found = np.empty((len(neurons), outputs(part)))
-                for at, lengths in self._lengths(layer, part, slice(None), targets):
-                    found[:, at : at + lengths.shape[1]] = extend_paths(
-                        ways, lengths, cutoff=self.protocol.cutoff, threads=self.threads
-                    )
-                count_paths(
-                    found, cutoff=self.protocol.cutoff, into=counts.counts, threads=self.threads
-                )
-                parts.append(found)
+        counts = self._first_hop(start.layer, neurons)
+        ways: dict[tuple[str, int], Any] = {}  # by units, and the most edges of a path to them
+        hops = max(stage.most for stage in path)
+        if others:
+            for part in start.layer.maps:
+                edges = place.room(len(neurons), outputs(part))
+                for at, weights in self._weights(part, _span(neurons), targets):
+                    place.measure(weights, edges[:, at : at + weights.shape[1]])
+                upto = range(1, hops)
+                _lead_on(ways, start, part, place=place, found=edges, upto=upto)
+        for k, stage in enumerate(others, 1):
+            for part in stage.layer.maps:
+                for most in range(stage.least, stage.most + 1):
+                    if most < stage.most and not stage.writes:
+                        continue  # only paths of any length up to the longest are counted
+                    found = place.room(len(neurons), outputs(part))
+                    for at, weights in self._weights(part, slice(None), targets):
+                        place.extend(
+                            ways[stage.reads, most - 1],
+                            place.measure(weights),
+                            found[:, at : at + weights.shape[1]],
+                        )
+                    last = most == stage.most
+                    upto = range(most, hops) if last else range(most, most + 1)
+                    _lead_on(ways, stage, part, place=place, found=found, upto=upto)
+                    if last:
+                        place.add_counts(found, counts.counts)
+            if not place.all_finite() and self.protocol.nonfinite == "error":
+                raise nonfinite_weight(self.checkpoint, stage.layer)
+            read = {later.reads for later in path[k + 1 :]}
+            ways = {key: found for key, found in ways.items() if key[0] in read}
         return counts
 
     def _first_hop(self, layer: Layer, neurons: Int64) -> NeighbourCounts:
@@ -149,34 +198,20 @@ class PathSearch:
         counts = np.zeros((neurons, self.protocol.n_radii), np.uint32).T
         return NeighbourCounts(counts, np.zeros((2, neurons), np.uint32), np.zeros(4, np.int64))
 
-    def _joined(self, layer: Layer, part: Map, neurons: Int64, targets: int) -> Float64:
-        """Distances [neurons, outputs] of all edges of some neurons."""
-        found = np.empty((len(neurons), outputs(part)))
-        for at, lengths in self._lengths(layer, part, _span(neurons), targets):
-            found[:, at : at + lengths.shape[1]] = lengths
-        return found
-
-    def _lengths(
-        self, layer: Layer, part: Map, neurons: slice | Int64, targets: int
-    ) -> Iterator[tuple[int, Float64]]:
-        """First output and distances [neurons, outputs] of blocks; infinite out of range."""
+    def _weights(
+        self, part: Map, neurons: slice | Int64, targets: int
+    ) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+        """First output and weights [neurons, outputs] of blocks, as stored."""
         for at in range(0, outputs(part), targets):
             stop = min(at + targets, outputs(part))
             if part.neuron_axis:
                 rows = self.checkpoint.read(
                     part.tensor, part.start + at, part.start + stop, cols=part.cols
                 )
-                weights = rows[:, neurons].T
+                yield at, rows[:, neurons].T
             else:
                 rows = self.checkpoint.read(part.tensor, part.start, part.stop, cols=part.cols)
-                weights = rows[:, at:stop][neurons]
-            wide = np.ascontiguousarray(weights, np.float64)
-            if self.protocol.nonfinite == "error" and not np.isfinite(wide).all():
-                raise nonfinite_weight(self.checkpoint, layer)
-            with np.errstate(divide="ignore", over="ignore"):
-                lengths = 1.0 / np.abs(wide)
-            lengths[~((lengths > 1) & (lengths <= self.protocol.cutoff))] = np.inf
-            yield at, lengths
+                yield at, rows[:, at:stop][neurons]
 
     def _sum(self, counts: NeighbourCounts) -> UnitSums:
         few = self.protocol.min_neighbours
@@ -194,6 +229,27 @@ class PathSearch:
             dimension.values,
             int((dimension.reason == TOO_FEW_EDGES).sum()),
         )
+
+
+def _lead_on(
+    ways: dict[tuple[str, int], Any],
+    stage: Stage,
+    part: Map,
+    *,
+    place: Products,
+    found: Any,
+    upto: range,
+) -> None:
+    """Remember ways to the units that outputs are, for paths of each number of edges."""
+    if not stage.writes:
+        return
+    own = [found[:, units] for units in unit_slices(part)]
+    nearest: dict[int, Any] = {}  # paths of several numbers of edges may have the same ways
+    for most in upto:
+        before = ways.get((stage.writes, most))
+        if id(before) not in nearest:
+            nearest[id(before)] = place.nearest(own if before is None else [before, *own])
+        ways[stage.writes, most] = nearest[id(before)]
 
 
 def _span(neurons: Int64) -> slice | Int64:

@@ -15,7 +15,7 @@ from neuromfa.storage import atomic_file, write_text
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from neuromfa.graphs.multihop import HopAnalysis
+    from neuromfa.graphs.hop_record import HopAnalysis
 
 
 def print_graphs(analyses: Sequence[GraphAnalysis], distance: float | None) -> None:
