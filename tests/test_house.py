@@ -48,6 +48,7 @@ RANKS = (
     ("reference", "scores"),
     ("suites",),
     ("reports",),
+    ("service",),
     ("cli",),
     ("__init__",),
     ("__main__",),

@@ -26,6 +26,8 @@ _ROOMS: dict[str, str] = {
     "scores": "neuromfa.scores.command",
     "suite": "neuromfa.suites.command",
     "report": "neuromfa.reports.command",
+    "serve": "neuromfa.service.command",
+    "mcp": "neuromfa.service.command",
 }
 """Verbs that live with what they do, and the module of each: it holds a command of that name."""
 
