@@ -1,4 +1,4 @@
-"""The service does what the library does, says how far it is, keeps its limits, and starts again."""
+"""The service does what the library does, says how far it is, and keeps its limits."""
 
 import io
 import json
@@ -125,6 +125,7 @@ def test_requests_are_answered_with_problems(client):
         (404, client.get("/v1/nothing")),
         (405, client.put("/v1/jobs")),
         (422, client.get("/v1/jobs/x")),
+        (405, client.patch("/v1/jobs/0123456789abcdef")),
         (400, client.post("/v1/plans", content="{", headers={"content-type": "application/json"})),
         (422, client.post("/v1/plans", json={"checkpoint": "models/tiny", "other": 1})),
         (422, client.post("/v1/plans", json={"checkpoint": "models/nothing"})),
@@ -138,6 +139,8 @@ def test_requests_are_answered_with_problems(client):
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.json()["status"] == status
         assert answer.json()["detail"]
+    assert answer.status_code == 413
+    assert client.patch("/v1/jobs/0123456789abcdef").headers["allow"] == "DELETE, GET"
 
 
 def test_body_of_unknown_length_is_limited(client):
@@ -252,7 +255,7 @@ def test_cancelled_and_killed_workers(folder, tmp_path):
 
 
 def test_killed_and_started_again(tmp_path):
-    """Kill the service in the middle of a suite: it is finished by the next one, nothing is lost."""
+    """Kill the service within a suite: the next one finishes it, nothing is lost."""
     write_models(tmp_path)
     kept = tmp_path / "state"
     port = free_port()

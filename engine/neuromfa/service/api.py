@@ -89,11 +89,20 @@ def _answers(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
 _OF_JOB = _answers(HTTPStatus.NOT_FOUND)
 _SUBMISSION: dict[str, Any] = {
     "status_code": HTTPStatus.ACCEPTED,
-    "responses": _answers(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-        HTTPStatus.TOO_MANY_REQUESTS,
-    ),
+    "responses": {
+        202: {
+            "description": "It is in the queue",
+            "links": {
+                name: {"operationId": name, "parameters": {"job_id": "$response.body#/id"}}
+                for name in ("get_job", "cancel_job", "delete_job")
+            },
+        },
+        **_answers(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            HTTPStatus.TOO_MANY_REQUESTS,
+        ),
+    },
 }
 _BEARER = HTTPBearer(auto_error=False, description="A token of the token file.")
 _ROUTES = APIRouter(prefix="/v1")
@@ -280,6 +289,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,  # these pages load programs from elsewhere
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.runner = runner
     add_problems(app)

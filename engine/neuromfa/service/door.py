@@ -10,11 +10,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from neuromfa.errors import NeuromfaError
 from neuromfa.service.problems import INTERNAL, MEDIA_TYPE, Refused, problem, problem_of
 
+_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -120,10 +122,12 @@ def add_problems(app: FastAPI) -> None:
     def of_neuromfa(_: Request, error: Exception) -> JSONResponse:
         return _response(problem_of(error))
 
-    def of_http(_: Request, error: Exception) -> JSONResponse:
+    def of_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
-        status = HTTPStatus(error.status_code)
-        return _response(problem(status, str(error.detail)), dict(error.headers or {}))
+        status, headers = HTTPStatus(error.status_code), dict(error.headers or {})
+        if status == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = ", ".join(_methods(app, request))
+        return _response(problem(status, str(error.detail)), headers)
 
     def of_validation(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
@@ -141,6 +145,16 @@ def add_problems(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, of_http)
     app.add_exception_handler(RequestValidationError, of_validation)
     app.add_exception_handler(Exception, internal)
+
+
+def _methods(app: FastAPI, request: Request) -> list[str]:
+    """What may be asked of a path, by all its routes together."""
+    scopes = {method: dict(request.scope) | {"method": method} for method in _METHODS}
+    return [
+        method
+        for method, scope in scopes.items()
+        if any(route.matches(dict(scope))[0] is Match.FULL for route in app.routes)
+    ]
 
 
 def _answer(refused: Refused) -> JSONResponse:

@@ -13,12 +13,19 @@ from neuromfa.protocol import Protocol
 from neuromfa.service.roots import MOST_CHARACTERS
 from neuromfa.service.settings import Settings
 
-_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
 _PATH = Field(
     min_length=1, max_length=MOST_CHARACTERS, description="ROOT/PATH", examples=["models/step3000"]
 )
 _HINTS = get_type_hints(Protocol)
-_FIELDS: Any = {f.name: (_HINTS[f.name], f.default) for f in fields(Protocol)}
+# Nothing is taken for what it is not, but JSON has lists where Python has tuples.
+_FIELDS: Any = {
+    f.name: (
+        _HINTS[f.name],
+        Field(f.default, strict=False) if type(f.default) is tuple else f.default,
+    )
+    for f in fields(Protocol)
+}
 
 ProtocolSettings: Any = create_model(
     "ProtocolSettings",
