@@ -1,5 +1,6 @@
 """The MCP server, asked by the SDK's own client: in this process, and as a command."""
 
+import os
 import sys
 
 import anyio
@@ -124,6 +125,4 @@ def test_command(folder):
 
 def environment():
     """The client gives a server little of its own environment."""
-    import os
-
     return {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}

@@ -27,7 +27,7 @@ from neuromfa.service.runner import Runner
 
 COOKIE = "neuromfa_token"
 POLICY = (
-    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 FORMS = {
