@@ -15,7 +15,7 @@ from fastapi.responses import FileResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, Field
 
-import neuromfa
+from neuromfa.provenance import versions
 from neuromfa.service import page
 from neuromfa.service.door import Door, add_problems
 from neuromfa.service.files import Result, file_response, results_of
@@ -284,7 +284,7 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(
         title="neuromfa",
         summary="Exact multifractal analysis of the weights of language models, as a service.",
-        version=neuromfa.__version__,
+        version=versions(("neuromfa",))["neuromfa"] or "unknown",
         lifespan=lifespan,
         docs_url=None,  # these pages load programs from elsewhere
         redoc_url=None,

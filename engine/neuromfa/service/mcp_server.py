@@ -14,8 +14,8 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import ToolAnnotations
 from pydantic import ValidationError
 
-import neuromfa
 from neuromfa.errors import NeuromfaError
+from neuromfa.provenance import versions
 from neuromfa.service.jobs import Job, QueueFullError
 from neuromfa.service.requests import ProtocolSettings
 from neuromfa.service.runner import Runner
@@ -55,7 +55,7 @@ def create_server(settings: Settings) -> MCPServer[Runner]:
     server = MCPServer(
         "neuromfa",
         instructions=INSTRUCTIONS,
-        version=neuromfa.__version__,
+        version=versions(("neuromfa",))["neuromfa"] or "unknown",
         lifespan=lifespan,
         log_level="WARNING",
     )
