@@ -22,7 +22,10 @@ PAGES = [
 ]
 EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 SOURCES = [path for room in ("engine", "kernels") for path in sorted((ROOT / room).rglob("*.py"))]
-VERBS = ("analyse", "plan", "architectures", "compare", "doctor", "report", "scores", "serve", "mcp")
+VERBS = (
+    *("analyse", "plan", "architectures", "compare", "doctor", "report", "scores"),
+    *("serve", "mcp"),
+)
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 PATH = re.compile(r"(?<![\w/.-])((?:engine|kernels|tests|bench|docs|\.ci)/[\w./*-]*)")
 

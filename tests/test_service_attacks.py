@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import subprocess
 import sys
 from hashlib import sha256
@@ -455,7 +454,8 @@ def test_loopback():
 
 
 GUARDED = """
-import os, pathlib, socket, sys
+import os, pathlib, socket, subprocess, sys, tempfile
+tempfile.gettempdir()
 from neuromfa.service.guard import confine
 from neuromfa.service.roots import Roots
 root, own, outside = map(pathlib.Path, sys.argv[1:])
@@ -480,6 +480,8 @@ for attempt in (
     lambda: socket.create_connection(("127.0.0.1", 9)),
     lambda: os.system("true"),
     lambda: os.execv("/bin/true", ["true"]),
+    lambda: subprocess.run(["true"]),
+    lambda: open(os.path.join(tempfile.gettempdir(), "x"), "w"),
 ):
     try:
         attempt()
@@ -499,11 +501,9 @@ def test_guard_looks_when_files_are_opened(tmp_path):
     (tmp_path / "root/link").symlink_to(tmp_path / "outside/secret")
     (tmp_path / "root/parent").symlink_to(tmp_path / "outside")
     places = [str(tmp_path / name) for name in ("root", "own", "outside")]
-    away = os.environ | {"TMPDIR": places[1]}
     run = subprocess.run(
-        [sys.executable, "-c", GUARDED, *places],
-        capture_output=True, text=True, check=False, env=away,
-    )  # fmt: skip
+        [sys.executable, "-c", GUARDED, *places], capture_output=True, text=True, check=False
+    )
     assert run.stdout == "all refused\n", run.stderr
 
 

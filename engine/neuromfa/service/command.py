@@ -78,6 +78,7 @@ def serve(
         hosts=_hosts(host, names),
     )
     app = create_app(settings)
+    app.state.runner.lock()  # what is wrong is said in one sentence, before anything listens
     click.echo(f"neuromfa: http://{host}:{port}/ serves {', '.join(settings.roots.directories)}",
                err=True)  # fmt: skip
     uvicorn.run(app, host=host, port=port, log_level="warning", server_header=False)

@@ -10,14 +10,19 @@ import errno
 import os
 import sys
 import sysconfig
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from neuromfa.service.roots import Roots
 
 _OPENING = ("open", "os.listdir", "os.scandir")
-_NEVER = ("socket.connect", "socket.bind", "os.system", "os.exec", "os.posix_spawn")
+_NEVER = (
+    *("socket.connect", "socket.bind"),
+    *("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen"),
+)
+CACHES = ("NUMBA_CACHE_DIR", "CUPY_CACHE_DIR")
+"""Variables of the environment that name where compiled code is kept."""
+
 _SYSTEM = ("/usr", "/lib", "/lib64", "/proc", "/sys", "/dev")
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
@@ -33,7 +38,7 @@ def confine(roots: Roots, directory: Path) -> None:
         Where it writes.
     """
     python = [*sys.path, *sysconfig.get_paths().values(), sys.prefix, sys.base_prefix]
-    own = [str(directory), tempfile.gettempdir(), os.environ.get("NUMBA_CACHE_DIR", "")]
+    own = [str(directory), *(os.environ.get(name, "") for name in CACHES)]
     places = (place for place in (*own, *python, *_SYSTEM) if place)
     readable = tuple(dict.fromkeys(map(os.path.realpath, places)))
 

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from http import HTTPStatus
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Event, Lock, Thread, Timer
 from typing import Any
@@ -50,6 +51,24 @@ class Runner:
         UsageError
             If another service is at work in the same directory.
         """
+        self.lock()
+        ended = _ENDED.format(self.settings.limits.attempts)
+        self.jobs.recover(problem(HTTPStatus.INTERNAL_SERVER_ERROR, ended, "ended"))
+        for number in range(self.settings.limits.workers):
+            thread = Thread(target=self._work, name=f"neuromfa-jobs-{number}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def lock(self) -> None:
+        """Take the state directory, if it is not taken yet.
+
+        Raises
+        ------
+        UsageError
+            If another service is at work there.
+        """
+        if self._state_lock is not None:
+            return
         self._state_lock = os.open(self.settings.state / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(self._state_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -60,12 +79,6 @@ class Runner:
                 f"{self.settings.state}: another service is at work there; "
                 "give a place of its own with --state"
             ) from None
-        ended = _ENDED.format(self.settings.limits.attempts)
-        self.jobs.recover(problem(HTTPStatus.INTERNAL_SERVER_ERROR, ended, "ended"))
-        for number in range(self.settings.limits.workers):
-            thread = Thread(target=self._work, name=f"neuromfa-jobs-{number}", daemon=True)
-            thread.start()
-            self._threads.append(thread)
 
     def stop(self) -> None:
         """End the workers; what they were at waits for the next start."""
@@ -159,14 +172,12 @@ class Runner:
             "weight_bytes": limits.weight_bytes,
             "moments": limits.moments,
         }
-        # The hub is out of reach, also where a path looks like the name of a model.
-        away = {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(directory / "no-hub")}
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "neuromfa.service.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env=os.environ | away,
+            env=self._environment(directory),
             text=True,
             start_new_session=True,  # an interrupt at the terminal is for the service to handle
         )
@@ -183,6 +194,19 @@ class Runner:
         except BrokenPipeError:
             pass  # it has ended; its code says why
         return process
+
+    def _environment(self, directory: Path) -> dict[str, str]:
+        """What a worker is told of this machine."""
+        # The hub is out of reach, also where a path looks like the name of a model.
+        found = {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(directory / "no-hub")}
+        # Compiled code is kept where a worker may write, if that is not where the package is.
+        cache = self.settings.state / "cache"
+        spec = find_spec("neuromfa_kernels")
+        if "NUMBA_CACHE_DIR" not in os.environ and not (
+            spec and spec.origin and os.access(Path(spec.origin).parent, os.W_OK)
+        ):
+            found["NUMBA_CACHE_DIR"] = str(cache / "numba")
+        return {"CUPY_CACHE_DIR": str(cache / "cupy")} | os.environ | found
 
     def _listen(self, job: Job, process: subprocess.Popen[str]) -> dict[str, Any] | None:
         """Write down progress; give the last word, None if it ended without one."""
