@@ -49,6 +49,7 @@ RANKS = (
     ("suites",),
     ("reports",),
     ("graph_verbs",),
+    ("service",),
     ("cli",),
     ("__init__",),
     ("__main__",),

@@ -25,6 +25,7 @@ SOURCES = [path for room in ("engine", "kernels") for path in sorted((ROOT / roo
 VERBS = (
     *("analyse", "plan", "architectures", "compare", "doctor", "report", "scores"),
     *("graph", "network", "hops"),
+    *("serve", "mcp"),
 )
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 PATH = re.compile(r"(?<![\w/.-])((?:engine|kernels|tests|bench|docs|\.ci)/[\w./*-]*)")

@@ -29,6 +29,8 @@ _ROOMS: dict[str, str] = {
     "graph": "neuromfa.graph_verbs",
     "network": "neuromfa.graph_verbs",
     "hops": "neuromfa.graph_verbs",
+    "serve": "neuromfa.service.command",
+    "mcp": "neuromfa.service.command",
 }
 """Verbs that live with what they do, and the module of each: it holds a command of that name."""
 

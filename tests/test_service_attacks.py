@@ -1,0 +1,518 @@
+"""Everything that should not get in, and does not: paths, suite files, links, tokens, origins."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from hashlib import sha256
+from urllib.parse import unquote
+
+import pytest
+
+from neuromfa.errors import BadInputError, NeuromfaError, UsageError
+from neuromfa.service.roots import Roots
+from neuromfa.service.settings import Settings, is_loopback
+from neuromfa.service.tokens import Tokens, read_tokens
+from serving import client_of, ended, settings_for, write_models
+from tiny_training import weights, write_checkpoint
+
+TOKEN = "0123456789abcdef0123456789abcdef"
+OTHER = "fedcba9876543210fedcba9876543210"
+SECRET = "the content of a file that nobody may see"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A root with good checkpoints, and links in it that lead out of it in every way."""
+    found = tmp_path_factory.mktemp("attacks")
+    models, outside = write_models(found), found / "outside"
+    write_checkpoint(outside / "step0", weights(0, seed=5))
+    (outside / "secret.json").write_text(json.dumps(SECRET))
+    (outside / "suite.toml").write_text('[[model]]\nname = "x"\ncheckpoints = ["step0"]\n')
+    (models / "link").symlink_to(outside / "step0")
+    (models / "up").symlink_to("..")
+    (models / "parent").symlink_to(outside)
+    (models / "loop").symlink_to("loop")
+    (models / "gone").symlink_to(found / "nothing")
+    (models / "suite-link.toml").symlink_to(outside / "suite.toml")
+    (found / "models-more").mkdir()
+    write_checkpoint(found / "models-more/step0", weights(0))
+    return found
+
+
+@pytest.fixture(scope="module")
+def tokens(folder):
+    path = folder / "tokens"
+    path.write_text(
+        f"# who may ask\n\nalice {TOKEN}\nbob sha256:{sha256(OTHER.encode()).hexdigest()}\n"
+    )
+    path.chmod(0o600)
+    return read_tokens(path)
+
+
+@pytest.fixture(scope="module")
+def client(folder, tokens):
+    """Never started: what gets in stays in the queue, where it is seen."""
+    return client_of(settings_for(folder, tokens=tokens, limits={"queued": 9999}), TOKEN)
+
+
+@pytest.fixture(scope="module")
+def at_work(folder):
+    settings = settings_for(folder)
+    settings = Settings(roots=settings.roots, state=folder / "state-at-work")
+    with client_of(settings) as found:
+        yield found
+
+
+PATHS = {
+    "empty": "",
+    "root of the system": "/",
+    "absolute": "/etc/passwd",
+    "absolute within": "{models}/tiny/step0",
+    "parent": "models/../outside/step0",
+    "only a parent": "models/..",
+    "parents, then back": "models/../models/tiny/step0",
+    "parent at the front": "../outside/step0",
+    "here": "models/./tiny/step0",
+    "twice the slash": "models//tiny/step0",
+    "slashes at the end": "models/tiny/step0//",
+    "backslashes": "models\\..\\outside\\step0",
+    "percent": "models/%2e%2e/outside/step0",
+    "percent slash": "models%2ftiny%2fstep0",
+    "percent twice": "models/%252e%252e/outside/step0",
+    "overlong": "models/\u00c0\u00ae\u00c0\u00ae/outside/step0",
+    "full-width dots": "models/\uff0e\uff0e/outside/step0",
+    "two-dot leader": "models/\u2025/outside/step0",
+    "division slash": "models\u2215tiny\u2215step0",
+    "full-width slash": "models\uff0ftiny",
+    "override": "models/\u202etiny",
+    "zero width": "models/\u200btiny/step0",
+    "NUL": "models/tiny\0/step0",
+    "NUL at the end": "models/tiny/step0\0.safetensors",
+    "newline": "models/tiny/step0\n",
+    "tab": "models/\ttiny",
+    "half a surrogate": "models/\ud800",
+    "blank": "models/ tiny/step0",
+    "blank around": " models/tiny/step0",
+    "case": "Models/tiny/step0",
+    "case within": "models/Tiny/step0",
+    "name that begins so": "models-more/step0",
+    "another root": "outside/step0",
+    "home": "~/models",
+    "variable": "$HOME/models",
+    "link": "models/link",
+    "file behind a link": "models/link/model.safetensors",
+    "linked parent": "models/parent/step0",
+    "link up": "models/up/outside/step0",
+    "link up and back": "models/up/models-more/step0",
+    "loop": "models/loop",
+    "broken link": "models/gone",
+    "nothing": "models/nothing",
+    "behind a file": "models/suite.toml/x",
+    "file URL": "file:///etc/passwd",
+    "http": "http://127.0.0.1/models",
+    "hub": "org/name",
+    "hub revision": "org/name@main",
+    "process": "/proc/self/root/etc/passwd",
+    "descriptor": "/dev/fd/3",
+    "standard input": "-",
+    "too long": "models/" + "x" * 1100,
+    "too long a part": "models/" + "x" * 300,
+    "too deep": "models" + "/x" * 500,
+    "wildcard": "models/tiny/step*",
+    "number": 7,
+    "list": ["models/tiny/step0"],
+    "null": None,
+}
+
+
+@pytest.mark.parametrize("kind", ["plans", "analyses", "suites", "suite-statuses", "comparisons"])
+@pytest.mark.parametrize("name", PATHS)
+def test_paths_are_refused(client, folder, name, kind):
+    path = PATHS[name]
+    if isinstance(path, str):
+        path = path.format(models=folder / "models")
+    fields = {"suites": "suite", "suite-statuses": "suite"}
+    request = {fields.get(kind, "checkpoint"): path}
+    if kind == "comparisons":
+        request = {"a": "models/tiny/step0", "b": path}
+    body = json.dumps(request).encode()
+    answer = client.post(f"/v1/{kind}", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 422, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert str(folder / "outside") not in answer.text
+    assert client.get("/v1/jobs").json() == []
+
+
+def test_outside_and_missing_are_told_alike(client):
+    """A client learns nothing about what is outside."""
+    details = {
+        client.post("/v1/plans", json={"checkpoint": f"models/{name}"}).json()["detail"]
+        .replace(f"models/{name}:", "NAME")
+        for name in ("link", "nothing", "gone", "parent/step0", "parent/nothing", "loop")
+    }  # fmt: skip
+    assert len(details) == 1
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_good_paths_are_taken(folder, slash):
+    roots = Roots({"models": folder / "models"})
+    assert roots.resolve(f"models/tiny/step0{slash}") == (folder / "models/tiny/step0").resolve()
+    assert roots.resolve(f"models{slash}") == (folder / "models").resolve()
+
+
+def test_links_within_a_root_are_followed(folder, tmp_path):
+    """As in the cache of the hub, where snapshots are made of links."""
+    (tmp_path / "cache/blobs").mkdir(parents=True)
+    (tmp_path / "cache/snapshot").mkdir()
+    source = folder / "models/tiny/step0"
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / "cache/blobs" / name).write_bytes((source / name).read_bytes())
+        (tmp_path / "cache/snapshot" / name).symlink_to(f"../blobs/{name}")
+    roots = Roots({"hub": tmp_path / "cache"})
+    settings = Settings(roots=roots, state=tmp_path / "state")
+    with client_of(settings) as client:
+        job = client.post("/v1/plans", json={"checkpoint": "hub/snapshot"}).json()
+        found = ended(client, job["id"])
+    assert found["state"] == "done", found["problem"]
+
+
+def checkpoint_whose(name, folder, number):
+    """A checkpoint below the root with one file that is a link out of it."""
+    place = folder / "models" / f"trap{number}"
+    write_checkpoint(place, weights(0))
+    source, target = place / name, folder / "outside/step0" / name
+    source.unlink(missing_ok=True)
+    if name == "model.safetensors.index.json":
+        (place / "model.safetensors").unlink()
+        target = folder / "outside/secret.json"
+    if name == "part.safetensors":
+        (place / "model.safetensors").unlink()
+        index = {"weight_map": dict.fromkeys(weights(0), name)}
+        (place / "model.safetensors.index.json").write_text(json.dumps(index))
+        target = folder / "outside/step0/model.safetensors"
+    source.symlink_to(target)
+    return f"models/trap{number}"
+
+
+TRAPS = ("model.safetensors", "config.json", "model.safetensors.index.json", "part.safetensors")
+
+
+@pytest.mark.parametrize("name", TRAPS)
+def test_links_in_a_checkpoint_lead_nowhere(at_work, folder, name):
+    checkpoint = checkpoint_whose(name, folder, TRAPS.index(name))
+    job = at_work.post("/v1/analyses", json={"checkpoint": checkpoint}).json()
+    found = ended(at_work, job["id"])
+    assert found["state"] == "failed"
+    assert "outside the roots" in found["problem"]["detail"]
+    assert SECRET not in json.dumps(found)
+    assert str(folder) not in json.dumps(found)
+
+
+SUITES = {
+    "parent": 'checkpoints = ["../outside/step0"]',
+    "absolute": 'checkpoints = ["OUTSIDE/step0"]',
+    "pattern": 'checkpoints = ["../outside/*"]',
+    "pattern and up": 'checkpoints = ["tiny/*/../../../outside/step0"]',
+    "named": 'checkpoints = [{ path = "../outside/step0", step = 1 }]',
+    "link": 'checkpoints = ["link"]',
+    "linked parent": 'checkpoints = ["parent/step*"]',
+    "pattern over links": 'checkpoints = ["par*/step0"]',
+    "pattern of links": 'checkpoints = ["lin*"]',
+    "hub": 'hub = "org/name"\nrevisions = ["main"]',
+    "looks like the hub": 'checkpoints = ["org/name"]',
+}
+HEADS = {
+    "pickle": "allow_pickle = true",
+    "architectures": 'architectures = "../outside/secret.json"',
+    "scores": '[[scores]]\nfiles = ["../outside/*.json"]',
+    "linked scores": '[[scores]]\nfiles = ["parent/*.json"]',
+    "scores by a pattern": '[[scores]]\nfiles = ["par*/*.json"]',
+}
+
+
+@pytest.mark.parametrize("name", [*SUITES, *HEADS])
+def test_suite_files_lead_nowhere(at_work, folder, name):
+    good = 'checkpoints = ["tiny/step*"]'
+    table = SUITES.get(name, good).replace("OUTSIDE", str(folder / "outside"))
+    text = f'controls = false\n[[model]]\nname = "m"\n{table}\n'
+    head = HEADS.get(name, "")
+    text = f"{text}{head}\n" if head.startswith("[[") else f"{head}\n{text}"
+    (folder / "models/attack.toml").write_text(text)
+    job = at_work.post("/v1/suites", json={"suite": "models/attack.toml"}).json()
+    found = ended(at_work, job["id"])
+    assert found["state"] in ("failed", "partial")
+    assert "done" not in (found["summary"] or {}).get("states", {})
+    assert SECRET not in json.dumps(found)
+    log = at_work.app.state.runner.jobs.directory(job["id"]) / "log.txt"
+    assert "Traceback" not in log.read_text()
+
+
+def test_status_beside_a_file_that_writes_elsewhere(at_work, folder):
+    (folder / "models/away.toml").write_text(
+        'output = "../outside"\n[[model]]\nname = "m"\ncheckpoints = ["tiny/step*"]\n'
+    )
+    job = at_work.post("/v1/suite-statuses", json={"suite": "models/away.toml"}).json()
+    assert ended(at_work, job["id"])["problem"]["status"] == 415
+
+
+FILES = (
+    "log.txt", "../log.txt", "%2e%2e/jobs.sqlite", "..%2f..%2fjobs.sqlite", "....//jobs.sqlite",
+    "/etc/passwd", "%2fetc%2fpasswd", "plan.json%00", "plan.json/", "./plan.json", "PLAN.JSON",
+    "plan.jso", "..", ".", "%252e%252e/jobs.sqlite", "\\..\\jobs.sqlite", "linked.json",
+    ".hidden.json",
+)  # fmt: skip
+
+
+def raw_get(app, path):
+    """Status and text, for a path just as it is: clients would tidy it up."""
+    scope = {
+        "type": "http", "method": "GET", "scheme": "http", "http_version": "1.1",
+        "path": unquote(path), "raw_path": path.encode(), "query_string": b"", "root_path": "",
+        "headers": [(b"host", b"localhost")], "client": ("127.0.0.1", 9), "server": ("x", 80),
+    }  # fmt: skip
+    sent, asked = [], [{"type": "http.request"}]
+
+    async def receive():
+        return asked.pop() if asked else await asyncio.Event().wait()
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(app(scope, receive, send))
+    text = b"".join(message.get("body", b"") for message in sent[1:])
+    return sent[0]["status"], text.decode("utf-8", "replace")
+
+
+@pytest.fixture(scope="module")
+def planned(at_work, folder):
+    job = at_work.post("/v1/plans", json={"checkpoint": "models/tiny/step0"}).json()
+    assert ended(at_work, job["id"])["state"] == "done"
+    directory = at_work.app.state.runner.jobs.directory(job["id"])
+    (directory / "linked.json").symlink_to(folder / "outside/secret.json")
+    (directory / ".hidden.json").write_text("{}")
+    return job["id"]
+
+
+@pytest.mark.parametrize("base", ["/v1/jobs", "/jobs"])
+@pytest.mark.parametrize("name", FILES)
+def test_files_are_only_those_of_the_results(at_work, planned, name, base):
+    assert raw_get(at_work.app, f"{base}/{planned}/files/plan.json")[0] == 200
+    status, text = raw_get(at_work.app, f"{base}/{planned}/files/{name}")
+    assert status == 404
+    assert SECRET not in text
+
+
+AUTHORIZATIONS = {
+    "none": None,
+    "empty": "",
+    "only the scheme": "Bearer",
+    "blank": "Bearer ",
+    "wrong": f"Bearer {'x' * 32}",
+    "truncated": f"Bearer {TOKEN[:-1]}",
+    "longer": f"Bearer {TOKEN}0",
+    "upper case": f"Bearer {TOKEN.upper()}",
+    "blank in front": f"Bearer  {TOKEN} x",
+    "quoted": f'Bearer "{TOKEN}"',
+    "two": f"Bearer {OTHER[:16]}, Bearer {TOKEN}",
+    "basic": f"Basic {TOKEN}",
+    "no scheme": TOKEN,
+    "the hash": f"Bearer {sha256(OTHER.encode()).hexdigest()}",
+    "the hash as it is written": f"Bearer sha256:{sha256(OTHER.encode()).hexdigest()}",
+    "owner": "Bearer alice",
+    "latin": "Bearer \u00e9",
+    "very long": f"Bearer {'0' * 8000}",
+}
+OPERATIONS = (
+    ("GET", "/v1/roots"), ("GET", "/v1/jobs"), ("POST", "/v1/plans"), ("POST", "/v1/analyses"),
+    ("GET", "/v1/jobs/0123456789abcdef"), ("POST", "/v1/jobs/0123456789abcdef/cancel"),
+    ("DELETE", "/v1/jobs/0123456789abcdef"), ("GET", "/v1/jobs/0123456789abcdef/files/x"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+@pytest.mark.parametrize("name", AUTHORIZATIONS)
+def test_tokens_are_refused(folder, tokens, name, method, path):
+    client = client_of(settings_for(folder, tokens=tokens))
+    given = AUTHORIZATIONS[name]
+    headers = {} if given is None else {"authorization": given.encode("latin-1")}
+    body = {"json": {"checkpoint": "models/tiny/step0"}} if method == "POST" else {}
+    answer = client.request(method, path, headers=headers, **body)
+    assert answer.status_code == 401, answer.text
+    assert answer.headers["www-authenticate"].startswith("Bearer")
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_tokens_elsewhere_do_not_count(folder, tokens):
+    client = client_of(settings_for(folder, tokens=tokens))
+    for query in ("access_token", "token", "authorization", "bearer"):
+        assert client.get("/v1/jobs", params={query: TOKEN}).status_code == 401
+    for header in ("x-api-key", "x-authorization", "proxy-authorization", "x-forwarded-user"):
+        assert client.get("/v1/jobs", headers={header: f"Bearer {TOKEN}"}).status_code == 401
+    client.cookies.set("neuromfa_token", TOKEN)
+    assert client.get("/v1/jobs").status_code == 401  # so no page can ask in a reader's name
+    assert client.get("/").text.count("Sign out") == 1
+
+
+def test_jobs_of_others_are_not_there(client, folder, tokens):
+    mine = client.post("/v1/plans", json={"checkpoint": "models/tiny/step0"}).json()["id"]
+    bob = {"authorization": f"Bearer {OTHER}"}
+    for method, path in (
+        ("GET", ""), ("POST", "/cancel"), ("DELETE", ""), ("GET", "/files/plan.json"),
+    ):  # fmt: skip
+        answer = client.request(method, f"/v1/jobs/{mine}{path}", headers=bob)
+        assert answer.status_code == 404, method
+    assert client.get("/v1/jobs", headers=bob).json() == []
+    assert client.get(f"/v1/jobs/{mine}").json()["state"] == "queued"
+    client.post(f"/v1/jobs/{mine}/cancel")
+    assert client.delete(f"/v1/jobs/{mine}").status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (421, {"host": "evil.example"}),
+        (421, {"host": "localhost.evil.example:80"}),
+        (421, {"host": ""}),
+        (403, {"origin": "http://evil.example"}),
+        (403, {"origin": "null"}),
+        (403, {"origin": "http://localhost:81"}),
+        (403, {"sec-fetch-site": "cross-site"}),
+        (403, {"sec-fetch-site": "same-site"}),
+        (202, {"origin": "http://localhost"}),
+        (202, {"host": "127.0.0.1:8765"}),
+        (422, {"content-type": "text/plain"}),
+    ],
+)
+def test_pages_from_elsewhere_may_not_ask(folder, status, headers):
+    client = client_of(settings_for(folder))
+    body = json.dumps({"checkpoint": "models/tiny/step0"}).encode()
+    headers = {"content-type": "application/json"} | headers
+    answer = client.post("/v1/plans", content=body, headers=headers)
+    assert answer.status_code == status, answer.text
+    if status in (403, 421):
+        assert client.post("/submit", content=b"", headers=headers).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "has no tokens"),
+        ("alice", "write OWNER TOKEN"),
+        ("alice short", "5 characters"),
+        (f"alice {TOKEN} more", "write OWNER TOKEN"),
+        (f"alice {TOKEN}\nalice {OTHER}", "already"),
+        (f"al/ice {TOKEN}", "write OWNER TOKEN"),
+        (f"alice {TOKEN}", "chmod 600"),
+    ],
+)
+def test_token_files_that_are_refused(tmp_path, text, message):
+    path = tmp_path / "tokens"
+    path.write_text(text)
+    path.chmod(0o644)
+    with pytest.raises(UsageError, match=message):
+        read_tokens(path)
+    with pytest.raises(BadInputError):
+        read_tokens(tmp_path / "nothing")
+
+
+def test_tokens_keep_hashes_only(tokens):
+    assert (tokens.owner(TOKEN), tokens.owner(OTHER), tokens.owner("alice")) == (
+        "alice", "bob", None,
+    )  # fmt: skip
+    assert TOKEN not in repr(vars(tokens))
+    assert Tokens().owner(None) == "anyone"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--host=0.0.0.0"], "others can reach it"),
+        (["--host=::"], "others can reach it"),
+        (["--host=192.0.2.1"], "others can reach it"),
+        (["--host=example.org"], "others can reach it"),
+        (["--state=models/state"], "within the other"),
+        (["--state=."], "within the other"),
+        (["--root=x/models"], "is both"),
+        (["--max-size=much"], "--max-size much"),
+        (["--max-jobs=0"], "at least 1"),
+    ],
+)
+def test_service_refuses_to_start(folder, options, message):
+    (folder / "x/models").mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "neuromfa", "serve", "--root=models", "--state=st", *options]
+    run = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert run.returncode == 2, run.stderr
+    assert message in run.stderr
+
+
+def test_loopback():
+    assert all(map(is_loopback, ("127.0.0.1", "127.9.9.9", "::1", "[::1]", "localhost")))
+    assert not any(map(is_loopback, ("0.0.0.0", "::", "10.0.0.1", "localhost.example", "")))
+
+
+GUARDED = """
+import os, pathlib, socket, subprocess, sys, tempfile
+tempfile.gettempdir()
+from neuromfa.service.guard import confine
+from neuromfa.service.roots import Roots
+root, own, outside = map(pathlib.Path, sys.argv[1:])
+confine(Roots({"r": root}), own)
+(own / "file").write_text("x")
+assert (root / "good").read_text() == "x"
+assert os.listdir(root)
+import json.tool, email.mime.image  # Python may still be imported
+for attempt in (
+    lambda: (root / "link").read_text(),
+    lambda: (root / "parent/secret").read_text(),
+    lambda: os.open(root / "link", os.O_RDONLY),
+    lambda: os.listdir(root / "parent"),
+    lambda: list(os.scandir(outside)),
+    lambda: (outside / "secret").read_text(),
+    lambda: (root / "../outside/secret").read_text(),
+    lambda: open(b"/etc/passwd"),
+    lambda: (root / "good").open("r+"),
+    lambda: (root / "new").write_text("x"),
+    lambda: os.open(root / "good", os.O_WRONLY),
+    lambda: (outside / "new").write_text("x"),
+    lambda: socket.create_connection(("127.0.0.1", 9)),
+    lambda: os.system("true"),
+    lambda: os.execv("/bin/true", ["true"]),
+    lambda: subprocess.run(["true"]),
+    lambda: open(os.path.join(tempfile.gettempdir(), "x"), "w"),
+):
+    try:
+        attempt()
+    except PermissionError:
+        continue
+    sys.exit(f"was not refused: {attempt.__code__.co_firstlineno}")
+print("all refused")
+"""
+
+
+def test_guard_looks_when_files_are_opened(tmp_path):
+    """A link that appears after a name was resolved leads nowhere either."""
+    for name in ("root", "own", "outside"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "root/good").write_text("x")
+    (tmp_path / "outside/secret").write_text(SECRET)
+    (tmp_path / "root/link").symlink_to(tmp_path / "outside/secret")
+    (tmp_path / "root/parent").symlink_to(tmp_path / "outside")
+    places = [str(tmp_path / name) for name in ("root", "own", "outside")]
+    run = subprocess.run(
+        [sys.executable, "-c", GUARDED, *places], capture_output=True, text=True, check=False
+    )
+    assert run.stdout == "all refused\n", run.stderr
+
+
+def test_roots_have_names(tmp_path):
+    for name in ("a", "b/a"):
+        (tmp_path / name).mkdir(parents=True)
+    roots = Roots.parse([str(tmp_path / "a"), f"other={tmp_path / 'b/a'}"])
+    assert list(roots.directories) == ["a", "other"]
+    assert roots.hide(f"see {tmp_path}/b/a/x") == "see other/x"
+    for options in ([], ["x=/nothing"], [f"bad name={tmp_path}"], [str(tmp_path / "nothing")]):
+        with pytest.raises(NeuromfaError):
+            Roots.parse(options)
