@@ -1,0 +1,79 @@
+"""One pass over the weights of a checkpoint on a cluster."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from functools import partial
+
+from neuromfa.cluster.calls import Call, Cluster
+from neuromfa.cluster.measuring import digests, measure_unit
+from neuromfa.measure import UnitSums
+from neuromfa.protocol import Protocol
+from neuromfa.scheduler import Prepared
+from neuromfa.units import Unit
+
+
+class OnCluster:
+    """Units measured by workers elsewhere; has what `neuromfa.on_this_machine` has.
+
+    Tensors are hashed by whoever measured them, while the pages are in that machine's cache; what
+    nobody measures whole, by calls of their own. So no weight passes through this process, and
+    hardly any is read twice.
+
+    Parameters
+    ----------
+    job : Prepared
+        Checkpoint, network and plan.
+    cluster : Cluster
+        Who does it.
+    protocol : Protocol
+        Everything that may change a number.
+    factors : mapping of str to float
+        By tensor, what weights are multiplied by before their distances are taken.
+    """
+
+    def __init__(
+        self, job: Prepared, cluster: Cluster, protocol: Protocol, factors: Mapping[str, float]
+    ) -> None:
+        self._job, self._cluster, self._protocol = job, cluster, protocol
+        self._factors = factors
+        self._found: dict[str, str] = {}
+        self._layers_of = Counter(t for layer in job.network.layers for t in layer.tensors)
+
+    def answers(self) -> Iterator[tuple[Unit, UnitSums]]:
+        """Units with their sums, in the order of the plan."""
+        units = self._job.plan.units
+        calls = [self._call(unit) for unit in units]
+        for unit, (sums, found) in zip(units, self._cluster.answers(calls), strict=True):
+            self._found |= found
+            yield unit, sums
+
+    def finished(self, layer: int) -> None:
+        """Nothing waits for a layer here."""
+
+    def digests(self) -> dict[str, str]:
+        """Hash of every tensor."""
+        tensors = self._job.checkpoint.tensors
+        calls = [
+            Call(partial(digests, tensors=(name,)), (name,), ref.nbytes)
+            for name, ref in tensors.items()
+            if name not in self._found
+        ]
+        for found in self._cluster.answers(calls):
+            self._found |= found
+        return self._found
+
+    def _call(self, unit: Unit) -> Call:
+        layer = self._job.network.layers[unit.layer]
+        whole = unit.stop - unit.start == layer.neurons
+        work = partial(
+            measure_unit,
+            layer=layer,
+            unit=unit,
+            protocol=self._protocol,
+            factors={t: self._factors[t] for t in layer.tensors if t in self._factors},
+            hashed=tuple(t for t in layer.tensors if whole and self._layers_of[t] == 1),
+            chunk_bytes=self._job.plan.chunk_bytes,
+        )
+        return Call(work, layer.tensors, unit.weight_bytes)
