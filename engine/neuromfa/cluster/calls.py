@@ -24,7 +24,9 @@ ATTEMPTS = 3
 """Times that a call is handed out before it is given up; a Dask scheduler tries each several
 times itself, on other workers."""
 IN_FLIGHT = 1024
-"""Most calls handed out at a time: many for each worker, few for the scheduler."""
+"""Most bundles handed out at a time: many for each worker, few for the scheduler."""
+BUNDLE_BYTES, BUNDLE_CALLS = 32 << 20, 8
+"""Calls that take less time than handing them over are handed over together."""
 SAME_EVERYWHERE = ("neuromfa", "numpy", "numba")
 """Packages that could change a bit."""
 
@@ -52,9 +54,9 @@ class Call(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What comes back: the answer, and who gave it."""
+    """What comes back: the answer to each call of a bundle, and who gave it."""
 
-    answer: Any
+    answers: list[Any]
     worker: str
 
 
@@ -64,8 +66,8 @@ def software() -> Versions:
     return versions(SAME_EVERYWHERE)
 
 
-def on_worker(portion: Portion, work: Work, expected: Versions, _: int) -> Reply:
-    """Open a portion, call a function on it, close it.
+def on_worker(bundle: Sequence[tuple[Portion, Work]], expected: Versions, _: int) -> Reply:
+    """Open each portion, call its function on it, close it.
 
     The number of the attempt makes every submission another one for schedulers that remember.
     Nothing is kept between calls: opening reads no header, and the system keeps pages anyway.
@@ -84,9 +86,11 @@ def on_worker(portion: Portion, work: Work, expected: Versions, _: int) -> Reply
                 f"worker on {host}: has {package} {found}, and the analysis was started with "
                 f"{wanted}; install the same everywhere"
             )
-    with portion.open() as checkpoint:
-        answer = work(checkpoint)
-    return Reply(answer, f"{host}/{os.getpid()}/{threading.get_ident()}")
+    answers = []
+    for portion, work in bundle:
+        with portion.open() as checkpoint:
+            answers.append(work(checkpoint))
+    return Reply(answers, f"{host}/{os.getpid()}/{threading.get_ident()}")
 
 
 class Cluster:
@@ -132,54 +136,76 @@ class Cluster:
             is raised as it is; what failed `ATTEMPTS` times is a `ResourceError` that names the
             tensor. What had not started is cancelled.
         """
-        ended: SimpleQueue[tuple[int, int, Future[Reply]]] = SimpleQueue()
-        waiting = iter(in_tail_largest_first([call.cost for call in calls]))
-        under_way: dict[int, Future[Reply]] = {}
+        ended: SimpleQueue[tuple[_Bundle, Future[Reply]]] = SimpleQueue()
+        waiting = iter(bundles([call.cost for call in calls]))
+        under_way: dict[_Bundle, Future[Reply]] = {}
         found: dict[int, Any] = {}
 
-        def hand_out(k: int, attempt: int) -> None:
-            work, portion = calls[k].work, self._portions.of(calls[k].tensors)
+        def hand_out(bundle: _Bundle) -> None:
+            work = [(self._portions.of(calls[k].tensors), calls[k].work) for k in bundle.calls]
             try:
-                future = self._executor.submit(on_worker, portion, work, software(), attempt)
-            except Exception as error:
+                future = self._executor.submit(on_worker, work, software(), bundle.attempt)
+            except Exception as error:  # an executor that is broken or closed
                 future = Future()
                 future.set_exception(error)
-            under_way[k] = future
-            future.add_done_callback(lambda done: ended.put((k, attempt, done)))
+            under_way[bundle] = future
+            future.add_done_callback(lambda done: ended.put((bundle, done)))
 
         try:
             for wanted in range(len(calls)):
                 while wanted not in found:
-                    while len(under_way) < IN_FLIGHT and (k := next(waiting, None)) is not None:
-                        hand_out(k, 1)
-                    k, attempt, done = ended.get()
-                    del under_way[k]
-                    if (reply := self._reply(calls[k], attempt, done)) is None:
-                        hand_out(k, attempt + 1)
-                    else:
+                    while len(under_way) < IN_FLIGHT and (more := next(waiting, None)):
+                        hand_out(_Bundle(more, 1))
+                    bundle, done = ended.get()
+                    del under_way[bundle]
+                    if reply := self._reply(calls, bundle, done):
                         self.workers.add(reply.worker)
-                        found[k] = reply.answer
+                        found |= zip(bundle.calls, reply.answers, strict=True)
+                        continue
+                    for k in bundle.calls:  # one by one, to see which it was
+                        hand_out(_Bundle((k,), bundle.attempt + 1))
                 yield found.pop(wanted)
         finally:
             for future in under_way.values():
                 future.cancel()
 
-    def _reply(self, call: Call, attempt: int, done: Future[Reply]) -> Reply | None:
-        """What a call gave; None if it is worth another try."""
+    def _reply(self, calls: Sequence[Call], bundle: _Bundle, done: Future[Reply]) -> Reply | None:
+        """What a bundle gave; None if it is worth another try."""
         try:
             return done.result()
         except (UsageError, UnsupportedError, BadInputError):
             raise
         except Exception as error:  # of whatever executor: each has its own for lost workers
-            if attempt < ATTEMPTS:
+            if bundle.attempt < ATTEMPTS:
                 return None
-            first, *others = call.tensors
+            first, *others = calls[bundle.calls[0]].tensors
             rest = f" and {len(others)} more" * bool(others)
             raise ResourceError(
-                f"{self._portions.source}: tensor {first}{rest}: given up after {attempt} tries on "
-                f"the cluster, the last of which ended with {type(error).__name__}: {error}; see "
-                "the logs of its workers, which may have too little memory"
+                f"{self._portions.source}: tensor {first}{rest}: given up after {ATTEMPTS} tries "
+                f"on the cluster, the last of which ended with {type(error).__name__}: {error}; "
+                "see the logs of its workers, which may have too little memory"
             ) from error
+
+
+class _Bundle(NamedTuple):
+    """Calls that are handed out together, and for which time."""
+
+    calls: tuple[int, ...]
+    attempt: int
+
+
+def bundles(costs: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Calls to hand out together, by number, in the order of `in_tail_largest_first`."""
+    bundle: list[int] = []
+    size = 0
+    for k in in_tail_largest_first(costs):
+        if bundle and (size + costs[k] > BUNDLE_BYTES or len(bundle) == BUNDLE_CALLS):
+            yield tuple(bundle)
+            bundle, size = [], 0
+        bundle.append(k)
+        size += costs[k]
+    if bundle:
+        yield tuple(bundle)
 
 
 def make_calls(
