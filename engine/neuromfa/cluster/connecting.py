@@ -120,7 +120,8 @@ def _ranks() -> Iterator[Executor]:
             "--mpi: this is one process, which leaves nobody to work; start several: mpiexec -n 9 "
             "neuromfa ..."
         )
-    with MPICommExecutor(MPI.COMM_WORLD, root=0) as executor:
+    ranks: Any = MPICommExecutor(MPI.COMM_WORLD, root=0)  # its published type is wrong
+    with ranks as executor:
         if executor is not None:
             yield executor
             return

@@ -91,7 +91,7 @@ def run_suite(
     return read_suite(directory)
 
 
-def run_shard(
+def run_shard(  # noqa: PLR0913  (those of `run_suite`, and which part)
     suite: Source,
     shard: Shard,
     *,
