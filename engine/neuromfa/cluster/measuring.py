@@ -15,7 +15,7 @@ from neuromfa.units import Unit
 
 OWN_GPU = 0
 """Of those that a worker's CUDA_VISIBLE_DEVICES lets it see, the first."""
-_idle_lanes: SimpleQueue[tuple[int, Gpu]] = SimpleQueue()
+idle_lanes: SimpleQueue[tuple[int, Gpu]] = SimpleQueue()
 """Lanes of this worker's GPU that no thread is using: opening one takes longer than a unit."""
 
 
@@ -81,14 +81,14 @@ def _on_gpu(  # noqa: PLR0917  (those of `measure_unit`)
     except BaseException:
         lane.close()  # whatever is wrong with it, another try gets a new one
         raise
-    _idle_lanes.put((chunk_bytes, lane))
+    idle_lanes.put((chunk_bytes, lane))
     return sums
 
 
 def _lane(chunk_bytes: int) -> Gpu:
     while True:
         try:
-            found, lane = _idle_lanes.get_nowait()
+            found, lane = idle_lanes.get_nowait()
         except Empty:
             return open_lane(OWN_GPU, chunk_bytes)
         if found == chunk_bytes:
