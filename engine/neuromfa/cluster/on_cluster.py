@@ -36,16 +36,21 @@ class OnCluster:
     def __init__(
         self, job: Prepared, cluster: Cluster, protocol: Protocol, factors: Mapping[str, float]
     ) -> None:
-        self._job, self._cluster, self._protocol = job, cluster, protocol
-        self._factors = factors
-        self._found: dict[str, str] = {}
+        self._job, self._protocol, self._factors = job, protocol, factors
         self._layers_of = Counter(t for layer in job.network.layers for t in layer.tensors)
+        hashed = {t for unit in job.plan.units for t in self._hashed(unit)}
+        others = [
+            Call(partial(digests, tensors=(name,)), (name,), ref.nbytes)
+            for name, ref in job.checkpoint.tensors.items()
+            if name not in hashed
+        ]
+        self._answers = cluster.answers([*map(self._call, job.plan.units), *others])
+        self._found: dict[str, str] = {}
 
     def answers(self) -> Iterator[tuple[Unit, UnitSums]]:
         """Units with their sums, in the order of the plan."""
-        units = self._job.plan.units
-        calls = [self._call(unit) for unit in units]
-        for unit, (sums, found) in zip(units, self._cluster.answers(calls), strict=True):
+        for unit in self._job.plan.units:
+            sums, found = next(self._answers)
             self._found |= found
             yield unit, sums
 
@@ -53,27 +58,27 @@ class OnCluster:
         """Nothing waits for a layer here."""
 
     def digests(self) -> dict[str, str]:
-        """Hash of every tensor."""
-        tensors = self._job.checkpoint.tensors
-        calls = [
-            Call(partial(digests, tensors=(name,)), (name,), ref.nbytes)
-            for name, ref in tensors.items()
-            if name not in self._found
-        ]
-        for found in self._cluster.answers(calls):
+        """Hash of every tensor, once all units were taken."""
+        for found in self._answers:
             self._found |= found
         return self._found
 
+    def _hashed(self, unit: Unit) -> tuple[str, ...]:
+        """Tensors that whoever measures a unit hashes: of this layer, measured whole, alone."""
+        layer = self._job.network.layers[unit.layer]
+        if unit.stop - unit.start < layer.neurons:
+            return ()
+        return tuple(t for t in layer.tensors if self._layers_of[t] == 1)
+
     def _call(self, unit: Unit) -> Call:
         layer = self._job.network.layers[unit.layer]
-        whole = unit.stop - unit.start == layer.neurons
         work = partial(
             measure_unit,
             layer=layer,
             unit=unit,
             protocol=self._protocol,
             factors={t: self._factors[t] for t in layer.tensors if t in self._factors},
-            hashed=tuple(t for t in layer.tensors if whole and self._layers_of[t] == 1),
+            hashed=self._hashed(unit),
             chunk_bytes=self._job.plan.chunk_bytes,
         )
         return Call(work, layer.tensors, unit.weight_bytes)
