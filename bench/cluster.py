@@ -30,7 +30,7 @@ from large_model import write_headers
 from neuromfa.checkpoint import Checkpoint
 from neuromfa.cluster.calls import BUNDLE_BYTES, Call, Cluster, in_tail_largest_first
 from neuromfa.cluster.connecting import connect
-from neuromfa.cluster.measuring import digests, measure_unit
+from neuromfa.cluster.worker import digests, measure_unit
 from neuromfa.groups import Totals, fit
 from neuromfa.measure import UnitSums, add_up
 from neuromfa.protocol import Protocol

@@ -8,7 +8,7 @@ from safetensors.numpy import save_file
 
 import neuromfa
 from neuromfa import devices, gpu
-from neuromfa.cluster import measuring
+from neuromfa.cluster import worker
 from neuromfa.errors import BadInputError, ResourceError
 from simt import needs_compiler
 from simulated_gpus import LateDriver
@@ -29,8 +29,8 @@ def gpus(monkeypatch):
     monkeypatch.setattr(devices, "Driver", LateDriver)
     monkeypatch.setattr(gpu, "Driver", driver)
     yield opened
-    while not measuring.idle_lanes.empty():
-        measuring.idle_lanes.get()[1].close()
+    while not worker.idle_lanes.empty():
+        worker.idle_lanes.get()[1].close()
 
 
 @pytest.fixture
@@ -79,4 +79,4 @@ def test_weights_that_are_not_finite(model, gpus):
     save_file(tensors, model)
     with ThreadPoolExecutor(1) as workers, pytest.raises(BadInputError, match="map is nan at"):
         neuromfa.analyse(model, device="cuda", executor=workers)
-    assert measuring.idle_lanes.empty()
+    assert worker.idle_lanes.empty()

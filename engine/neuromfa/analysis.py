@@ -31,12 +31,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from neuromfa.cluster.calls import Cluster
-from neuromfa.cluster.on_cluster import OnCluster
 from neuromfa.errors import BadInputError, UsageError
 from neuromfa.groups import Totals, fit
 from neuromfa.measure import UnitSums, add_up
+from neuromfa.measuring import Pass, measuring
 from neuromfa.multifractal import Float64
-from neuromfa.on_this_machine import OnThisMachine, on_this_machine
 from neuromfa.protocol import Protocol
 from neuromfa.provenance import provenance
 from neuromfa.results import Analysis, Group
@@ -179,12 +178,8 @@ def analyse(  # noqa: PLR0913  (the one verb: each setting is a concept of its o
                 cluster=cluster,
             )
         factors = relative_factors(scales or {}, protocol)
-        show = progress or (lambda _: None)
-        if cluster:
-            survey = _survey(job, protocol, OnCluster(job, cluster, protocol, factors), show)
-        else:
-            with on_this_machine(job, protocol, factors) as here:
-                survey = _survey(job, protocol, here, show)
+        with measuring(job, protocol, factors, cluster) as work:
+            survey = _survey(job, protocol, work, progress or (lambda _: None))
         network = survey.totals.network()
         if not network.edges:
             raise BadInputError(
@@ -228,30 +223,29 @@ class _Survey(NamedTuple):
 def _survey(
     job: Prepared,
     protocol: Protocol,
-    place: OnThisMachine | OnCluster,
+    work: Pass,
     progress: Callable[[Progress], None],
 ) -> _Survey:
     """Have unit after unit measured, add up and fit layer after layer here, in order."""
-    network, work = job.network, job.plan
+    network, total = job.network, job.plan.weight_bytes
     done = 0
 
     def watch(answers: Iterable[tuple[Unit, UnitSums]]) -> Iterator[UnitSums]:
         nonlocal done
         for unit, sums in answers:
             done += unit.weight_bytes
-            progress(Progress(done, work.weight_bytes, None))
+            progress(Progress(done, total, None))
             yield sums
 
     totals = Totals(protocol)
     layers: list[Group] = []
     dimensions: dict[str, Float64] = {}
-    answers = place.answers()
-    units = Counter(unit.layer for unit in work.units)
+    units = Counter(unit.layer for unit in job.plan.units)
     for index, layer in enumerate(network.layers):
-        of_layer = watch(islice(answers, units[index]))
+        of_layer = watch(islice(work.answers, units[index]))
         measured, dimensions[layer.name] = add_up(of_layer, protocol)
         totals.add(layer, measured)
         layers.append(fit(layer.name, measured, protocol, layer=layer))
-        progress(Progress(done, work.weight_bytes, layers[-1]))
-        place.finished(index)
-    return _Survey(totals, tuple(layers), dimensions, place.digests())
+        progress(Progress(done, total, layers[-1]))
+        work.hashing.start(layer.tensors)
+    return _Survey(totals, tuple(layers), dimensions, work.hashing.digests())

@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import cache
 from itertools import accumulate
@@ -119,7 +119,7 @@ class Cluster:
         self._portions = Portions(checkpoint)
         self.workers: set[str] = set()
 
-    def answers(self, calls: Sequence[Call]) -> Iterator[Any]:
+    def answers(self, calls: Sequence[Call]) -> Generator[Any]:
         """Make all calls; in the order of the calls, whatever the order of completion.
 
         A call whose worker was lost, or failed for want of anything, is handed out again at once.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 
 from neuromfa.cluster.calls import Call, Cluster
-from neuromfa.cluster.measuring import digests, measure_unit
+from neuromfa.cluster.worker import digests, measure_unit
 from neuromfa.measure import UnitSums
 from neuromfa.protocol import Protocol
 from neuromfa.scheduler import Prepared
@@ -15,7 +15,7 @@ from neuromfa.units import Unit
 
 
 class OnCluster:
-    """Units measured by workers elsewhere; has what `neuromfa.on_this_machine` has.
+    """Units measured and tensors hashed by workers elsewhere.
 
     Tensors are hashed by whoever measured them, while the pages are in that machine's cache; what
     nobody measures whole, by calls of their own. So no weight passes through this process, and
@@ -47,6 +47,13 @@ class OnCluster:
         self._answers = cluster.answers([*map(self._call, job.plan.units), *others])
         self._found: dict[str, str] = {}
 
+    def __enter__(self) -> OnCluster:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Cancel what has not started."""
+        self._answers.close()
+
     def answers(self) -> Iterator[tuple[Unit, UnitSums]]:
         """Units with their sums, in the order of the plan."""
         for unit in self._job.plan.units:
@@ -54,8 +61,8 @@ class OnCluster:
             self._found |= found
             yield unit, sums
 
-    def finished(self, layer: int) -> None:
-        """Nothing waits for a layer here."""
+    def start(self, tensors: Iterable[str]) -> None:
+        """Nothing: whoever measured tensors has hashed them."""
 
     def digests(self) -> dict[str, str]:
         """Hash of every tensor, once all units were taken."""
