@@ -27,6 +27,7 @@ VERBS = (
     *("graph", "network", "hops"),
     *("serve", "mcp"),
 )
+GROUPS = ("suite",)
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 PATH = re.compile(r"(?<![\w/.-])((?:engine|kernels|tests|bench|docs|\.ci)/[\w./*-]*)")
 
@@ -112,7 +113,7 @@ def test_commands_exist(page):
     for text in code(page):
         for words in commands(text):
             verb = words[:1] if re.fullmatch("[a-z]+", words[0]) else []
-            verb = words[:2] if " ".join(words[:2]) in VERBS else verb
+            verb = words[:2] if words[0] in GROUPS or " ".join(words[:2]) in VERBS else verb
             explained = help_text(*verb)
             assert explained is not None, words
             for option in OPTION.findall(" ".join(words)):

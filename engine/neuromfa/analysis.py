@@ -25,28 +25,28 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
+from neuromfa.cluster.calls import Cluster
 from neuromfa.errors import BadInputError, UsageError
-from neuromfa.gpu import gpus_at_work
 from neuromfa.groups import Totals, fit
-from neuromfa.measure import UnitSums, add_up, measure
+from neuromfa.measure import UnitSums, add_up
+from neuromfa.measuring import Pass, measuring
 from neuromfa.multifractal import Float64
 from neuromfa.protocol import Protocol
 from neuromfa.provenance import provenance
-from neuromfa.read_ahead import ReadAhead
 from neuromfa.results import Analysis, Group
 from neuromfa.scale import relative_factors, tensor_scales
-from neuromfa.scheduler import Prepared, prepare, run, run_largest_first
+from neuromfa.scheduler import Prepared, prepare
 from neuromfa.structure import Measures, measure_structure
-from neuromfa.units import DEFAULT_MEMORY, Plan, Unit
-from neuromfa_kernels.cpu_threads import usable_threads
+from neuromfa.units import DEFAULT_MEMORY, Unit
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from neuromfa.scheduler import Source
 
 
@@ -78,6 +78,7 @@ def analyse(  # noqa: PLR0913  (the one verb: each setting is a concept of its o
     memory: int = DEFAULT_MEMORY,
     device: str = "cpu",
     device_memory: int | None = None,
+    executor: Executor | None = None,
     fractal_dimensions: bool = False,
     structure: Measures | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -108,6 +109,11 @@ def analyse(  # noqa: PLR0913  (the one verb: each setting is a concept of its o
         Counts are the same on all; sums agree within 1e-12.
     device_memory : int, optional
         Bytes to use of each GPU; most of what is free if None.
+    executor : concurrent.futures.Executor, optional
+        Does the work elsewhere, and stays open: of a Dask client, of MPI, or any other. Changes no
+        bit of the result. Its workers open the files of `source` themselves, under the same path;
+        `memory` is then that of one worker, ``"cuda"`` the GPU that each worker has for itself,
+        and there are no `threads`.
     fractal_dimensions : bool
         Keep the fractal dimension of every single neuron, 8 bytes each.
     structure : {"simple", "full"}, optional
@@ -125,13 +131,13 @@ def analyse(  # noqa: PLR0913  (the one verb: each setting is a concept of its o
     Raises
     ------
     UsageError
-        If the settings make no sense.
+        If the settings make no sense, or weights in memory should go to an `executor`.
     UnsupportedError
         If a format, type or (with `strict`) tensor is not known.
     BadInputError
         If a file is missing or broken, or a weight is NaN or infinite.
     ResourceError
-        If `memory` is too small.
+        If `memory` is too small, or an `executor` keeps losing a piece of the work.
 
     References
     ----------
@@ -159,19 +165,31 @@ def analyse(  # noqa: PLR0913  (the one verb: each setting is a concept of its o
         memory=memory,
         device=device,
         device_memory=device_memory,
+        executor=executor,
     ) as job:
+        cluster = Cluster(executor, job.checkpoint) if executor else None
         scales = None
         if structure is not None or protocol.distance == "relative":
-            scales = tensor_scales(job.checkpoint, job.network, protocol, threads=job.plan.threads)
+            scales = tensor_scales(
+                job.checkpoint,
+                job.network,
+                protocol,
+                threads=job.plan.threads,
+                cluster=cluster,
+            )
         factors = relative_factors(scales or {}, protocol)
-        survey = _survey(job, protocol, progress or (lambda _: None), factors)
+        with measuring(job, protocol, factors, cluster) as work:
+            survey = _survey(job, protocol, work, progress or (lambda _: None))
         network = survey.totals.network()
         if not network.edges:
             raise BadInputError(
                 f"{job.checkpoint.source}: every weight is zero or was dropped, so the network has "
                 "no edges; is this checkpoint complete?"
             )
-        simpler = structure and measure_structure(job, protocol, structure, factors=factors)
+        simpler = structure and measure_structure(
+            job, protocol, structure, factors=factors, cluster=cluster
+        )
+        plan = replace(job.plan, threads=len(cluster.workers)) if cluster else job.plan
         seconds = time.perf_counter() - started
         return Analysis(
             protocol=protocol.to_dict(),
@@ -183,7 +201,7 @@ def analyse(  # noqa: PLR0913  (the one verb: each setting is a concept of its o
             roles=survey.totals.roles(),
             layers=survey.layers,
             log_partition_function=survey.totals.log_partition_function(),
-            provenance=provenance(job.checkpoint, job.plan, survey.digests, seconds),
+            provenance=provenance(job.checkpoint, plan, survey.digests, seconds),
             warnings=(*job.checkpoint.warnings, *job.network.warnings),
             fractal_dimensions=survey.dimensions if fractal_dimensions else {},
             tensor_rms=None
@@ -205,73 +223,29 @@ class _Survey(NamedTuple):
 def _survey(
     job: Prepared,
     protocol: Protocol,
+    work: Pass,
     progress: Callable[[Progress], None],
-    factors: Mapping[str, float],
 ) -> _Survey:
-    """Count and sum unit after unit on threads, add up and fit layer after layer here, in order.
-
-    A tensor is hashed, and its pages are let go, as soon as its layer is done.
-    """
-    checkpoint, network, work = job.checkpoint, job.network, job.plan
+    """Have unit after unit measured, add up and fit layer after layer here, in order."""
+    network, total = job.network, job.plan.weight_bytes
     done = 0
-
-    def digest(tensor: str) -> str:
-        found = checkpoint.digest(tensor)
-        checkpoint.release(tensor)
-        return found
 
     def watch(answers: Iterable[tuple[Unit, UnitSums]]) -> Iterator[UnitSums]:
         nonlocal done
         for unit, sums in answers:
             done += unit.weight_bytes
-            progress(Progress(done, work.weight_bytes, None))
+            progress(Progress(done, total, None))
             yield sums
 
     totals = Totals(protocol)
     layers: list[Group] = []
     dimensions: dict[str, Float64] = {}
-    hashes: dict[str, Future[str]] = {}
-    with (
-        _at_work(work) as (measure_unit, executor, hashing),
-        ReadAhead(checkpoint, network, work) as ahead,
-    ):
-
-        def measured_unit(unit: Unit) -> UnitSums:
-            layer = network.layers[unit.layer]
-            ahead.wait(unit.layer)
-            return measure_unit(checkpoint, layer, unit, protocol, factors=factors)
-
-        if work.devices.gpus:
-            costs = [unit.weight_bytes for unit in work.units]
-            answers = run_largest_first(work.units, measured_unit, executor, costs=costs)
-        else:
-            answers = run(work.units, measured_unit, executor, in_flight=2 * work.threads)
-        units = Counter(unit.layer for unit in work.units)
-        for index, layer in enumerate(network.layers):
-            of_layer = watch(islice(answers, units[index]))
-            measured, dimensions[layer.name] = add_up(of_layer, protocol)
-            totals.add(layer, measured)
-            layers.append(fit(layer.name, measured, protocol, layer=layer))
-            progress(Progress(done, work.weight_bytes, layers[-1]))
-            ahead.finished(index)
-            hashes |= {t: hashing.submit(digest, t) for t in layer.tensors if t not in hashes}
-        others = [t for t in checkpoint.tensors if t not in hashes]
-        hashes |= {t: hashing.submit(digest, t) for t in others}
-        digests = {tensor: found.result() for tensor, found in hashes.items()}
-        return _Survey(totals, tuple(layers), dimensions, digests)
-
-
-@contextmanager
-def _at_work(
-    work: Plan,
-) -> Iterator[tuple[Callable[..., UnitSums], ThreadPoolExecutor, ThreadPoolExecutor]]:
-    """What measures a unit, the threads that do it, and the threads that hash."""
-    executor = ThreadPoolExecutor(work.threads, thread_name_prefix="neuromfa")
-    try:
-        if not work.devices.gpus:
-            yield measure, executor, executor
-            return
-        with gpus_at_work(work) as on_gpus, ThreadPoolExecutor(usable_threads(None)) as hashing:
-            yield on_gpus, executor, hashing
-    finally:
-        executor.shutdown(cancel_futures=True)
+    units = Counter(unit.layer for unit in job.plan.units)
+    for index, layer in enumerate(network.layers):
+        of_layer = watch(islice(work.answers, units[index]))
+        measured, dimensions[layer.name] = add_up(of_layer, protocol)
+        totals.add(layer, measured)
+        layers.append(fit(layer.name, measured, protocol, layer=layer))
+        progress(Progress(done, total, layers[-1]))
+        work.hashing.start(layer.tensors)
+    return _Survey(totals, tuple(layers), dimensions, work.hashing.digests())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import neuromfa
+from neuromfa.cluster.choice import CLUSTER, chosen_executor
 from neuromfa.errors import NeuromfaError, ResourceError, UsageError
 from neuromfa.options import OPENING, PROTOCOL, RESOURCES, settings, with_options
 from neuromfa.reference import verbs as reference
@@ -80,7 +82,7 @@ def main() -> None:
 
 @cli.command(cls=reference.ByProtocol)
 @click.argument("checkpoint")
-@with_options(*reference.OPTIONS, *PROTOCOL, *OPENING, *RESOURCES)
+@with_options(*reference.OPTIONS, *PROTOCOL, *OPENING, *RESOURCES, *CLUSTER)
 @click.option("--json", "as_json", is_flag=True, help="Print the whole record as JSON.")
 @click.option("--output", type=click.Path(path_type=Path), help="Directory for JSON and Parquet.")
 @click.option("--fractal-dimensions", is_flag=True, help="Keep those of single neurons.")
@@ -107,12 +109,14 @@ def analyse(
     protocol, resources = settings(options)
     if fractal_dimensions and output is None:
         raise UsageError("--fractal-dimensions: give a directory for them with --output")
-    if output is not None:
-        storage.make_directory(output)
-    if plot is not None:
-        pictures.check(plot)
     finished: list[Group] = []
-    with console.progress_bar(show=not quiet) as show:
+    with ExitStack() as stack:
+        executor = stack.enter_context(chosen_executor(resources))
+        if output is not None:
+            storage.make_directory(output)
+        if plot is not None:
+            pictures.check(plot)
+        show = stack.enter_context(console.progress_bar(show=not quiet))
 
         def keep(state: Progress) -> None:
             show(state)
@@ -125,6 +129,7 @@ def analyse(
                 protocol,
                 fractal_dimensions=fractal_dimensions,
                 progress=keep,
+                executor=executor,
                 **resources,
             )
         except BaseException:

@@ -13,6 +13,11 @@ SHARE = 0.9
 """Of the free memory of a GPU; the rest is for CUDA itself."""
 
 
+WORKER_DEVICE_MEMORY = 4 << 30
+"""Of the GPU of a worker elsewhere, which cannot be asked before the work is cut: rings and counts
+of any layer fit."""
+
+
 @dataclass(frozen=True, slots=True)
 class Devices:
     """Devices that an analysis runs on.
@@ -93,6 +98,27 @@ def open_lanes(devices: Devices) -> list[Driver]:
         except (MemoryError, RuntimeError) as error:
             raise ResourceError(f"device cuda:{gpu}: {error}") from error
     return lanes
+
+
+def worker_devices(asked: str) -> Devices:
+    """Find what each worker of a cluster counts on; whether it is there, the worker will say.
+
+    Parameters
+    ----------
+    asked : str
+        ``"cpu"``, or ``"cuda"`` for the first GPU that a worker sees.
+
+    Raises
+    ------
+    UsageError
+        If it is neither: workers that differ could give other last digits.
+    """
+    if asked not in ("cpu", "cuda"):
+        raise UsageError(
+            f"device {asked}: on a cluster it must be cpu or cuda, the first GPU that each worker "
+            "sees; give each its own by CUDA_VISIBLE_DEVICES"
+        )
+    return CPU if asked == "cpu" else Devices((0,))
 
 
 def smallest_free_memory(devices: Devices) -> int:

@@ -179,7 +179,8 @@ def _pieces(chunk: _Chunk, matrix: Any) -> Iterator[tuple[Any, int]]:
         yield columns[:, position::step], chunk.first
 
 
-def _open(gpu: int, chunk_bytes: int) -> Gpu:
+def open_lane(gpu: int, chunk_bytes: int) -> Gpu:
+    """Open a lane of a GPU; `ResourceError` if it, or its memory, cannot be had."""
     try:
         return Gpu(Driver(gpu).lane(), chunk_bytes)
     except (MemoryError, RuntimeError) as error:
@@ -200,7 +201,7 @@ def gpus_at_work(plan: Plan) -> Iterator[Callable[..., UnitSums]]:
     try:
         for number in range(plan.threads):
             gpu = plan.devices.gpus[number % len(plan.devices.gpus)]
-            opened.append(_open(gpu, plan.chunk_bytes))
+            opened.append(open_lane(gpu, plan.chunk_bytes))
             lanes.put(opened[-1])
 
         def measure(*args: Any, **settings: Any) -> UnitSums:

@@ -45,6 +45,9 @@ OPENING = (
 )
 """How a checkpoint is opened and classified."""
 
+ON_CLUSTER = ("cluster", "scheduler_file", "mpi")
+"""Options of verbs whose work may be done elsewhere, where ``auto`` has nothing to look at."""
+
 PROCESSORS = (
     click.option("--threads", type=int, help="Threads; all processors by default."),
     click.option(
@@ -96,7 +99,7 @@ def resource_settings(options: dict[str, Any]) -> dict[str, Any]:
     options["memory"] = memory_size(options["memory"], "--memory")
     if options["device_memory"] is not None:
         options["device_memory"] = memory_size(options["device_memory"], "--device-memory")
-    if options["device"] == "auto":
+    if options["device"] == "auto" and not any(map(options.get, ON_CLUSTER)):
         from neuromfa.devices import find_devices  # noqa: PLC0415  (slow to import)
 
         found = find_devices("auto")

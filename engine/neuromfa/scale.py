@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from neuromfa.checkpoint import Checkpoint
+from neuromfa.cluster.calls import Call, Cluster, make_calls
 from neuromfa.errors import UnsupportedError
 from neuromfa.measure import nonfinite_weight
 from neuromfa.multifractal import Float64
@@ -45,7 +46,12 @@ class TensorScale:
 
 
 def tensor_scales(
-    checkpoint: Checkpoint, network: Network, protocol: Protocol, *, threads: int
+    checkpoint: Checkpoint,
+    network: Network,
+    protocol: Protocol,
+    *,
+    threads: int,
+    cluster: Cluster | None = None,
 ) -> dict[str, TensorScale]:
     """Measure every tensor that the layers are made of, in one pass.
 
@@ -62,6 +68,8 @@ def tensor_scales(
         Decides whether weights that are not finite are left out.
     threads : int
         Tensors worked on at the same time.
+    cluster : Cluster, optional
+        Workers that do it instead.
 
     Returns
     -------
@@ -76,11 +84,16 @@ def tensor_scales(
         If squares of the weights leave the range of float64.
     """
     layers = {tensor: layer for layer in network.layers for tensor in layer.tensors}
-    with ThreadPoolExecutor(threads, thread_name_prefix="neuromfa") as executor:
-        found = executor.map(
-            lambda tensor: tensor_scale(checkpoint, tensor, layers[tensor], protocol), layers
+    calls = [
+        Call(
+            partial(tensor_scale, tensor=tensor, layer=layer, protocol=protocol),
+            layer.tensors,
+            checkpoint.tensors[tensor].nbytes,
         )
-        return dict(zip(layers, found, strict=True))
+        for tensor, layer in layers.items()
+    ]
+    found = make_calls(checkpoint, calls, threads=threads, cluster=cluster)
+    return dict(zip(layers, found, strict=True))
 
 
 def relative_factors(scales: Mapping[str, TensorScale], protocol: Protocol) -> dict[str, float]:

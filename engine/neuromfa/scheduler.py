@@ -13,8 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from neuromfa.architectures import load_registry
 from neuromfa.checkpoint import Checkpoint, open_checkpoint
-from neuromfa.devices import find_devices, smallest_free_memory
-from neuromfa.errors import UnsupportedError
+from neuromfa.devices import (
+    WORKER_DEVICE_MEMORY,
+    find_devices,
+    smallest_free_memory,
+    worker_devices,
+)
+from neuromfa.errors import UnsupportedError, UsageError
 from neuromfa.gpu_plan import largest_first
 from neuromfa.network import Network, classify
 from neuromfa.protocol import Protocol
@@ -52,13 +57,18 @@ def prepare(  # noqa: PLR0913  (those of `neuromfa.analyse`)
     memory: int = DEFAULT_MEMORY,
     device: str = "cpu",
     device_memory: int | None = None,
+    executor: Executor | None = None,
 ) -> Iterator[Prepared]:
     """Open a checkpoint, classify its tensors and plan the work, from headers alone.
 
     The parameters are those of `neuromfa.analyse`. The checkpoint is closed in the end, unless it
     was given open.
     """
-    devices = find_devices(device)
+    if executor is not None and threads is not None:
+        raise UsageError(
+            f"threads {threads}: work on a cluster has as many as it has workers; leave it out"
+        )
+    devices = find_devices(device) if executor is None else worker_devices(device)
     given = isinstance(source, Checkpoint)
     checkpoint = (
         source
@@ -78,11 +88,14 @@ def prepare(  # noqa: PLR0913  (those of `neuromfa.analyse`)
         check_dtypes(checkpoint, network)
         itemsizes = {name: ref.itemsize for name, ref in checkpoint.tensors.items()}
         if devices.gpus:
-            limit = device_memory or smallest_free_memory(devices)
+            limit = device_memory or (
+                WORKER_DEVICE_MEMORY if executor else smallest_free_memory(devices)
+            )
             work = plan_for_gpus(
                 network, protocol, itemsizes, devices=devices, memory=memory, device_memory=limit
             )
         else:
+            threads = threads if executor is None else 1
             work = plan(network, protocol, itemsizes, threads=threads, memory=memory)
         yield Prepared(checkpoint, network, work)
     finally:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import Any, Literal, Self
 
 import numpy as np
 
 from neuromfa.checkpoint import Checkpoint
+from neuromfa.cluster.calls import Call, Cluster, make_calls
 from neuromfa.measure import count, read_map
 from neuromfa.multifractal import Float64, Int64
-from neuromfa.network import Layer
+from neuromfa.network import Layer, Map, Network
 from neuromfa.protocol import Protocol
-from neuromfa.scheduler import Prepared, run
+from neuromfa.scheduler import Prepared
 from neuromfa.spectral_norm import map_norms
 from neuromfa.units import Unit
 from neuromfa_kernels import TILE
@@ -113,7 +114,12 @@ def weibull_shape(below: int, at_radius: Int64, edges: int, *, cutoff: float) ->
 
 
 def measure_structure(
-    job: Prepared, protocol: Protocol, measures: Measures, *, factors: Mapping[str, float]
+    job: Prepared,
+    protocol: Protocol,
+    measures: Measures,
+    *,
+    factors: Mapping[str, float],
+    cluster: Cluster | None = None,
 ) -> dict[str, Any]:
     """Measure every group in a second pass over the weights.
 
@@ -127,32 +133,26 @@ def measure_structure(
         Full adds norms and stable rank of every map.
     factors : mapping of str to float
         By tensor, what weights are multiplied by before their distances are taken.
+    cluster : Cluster, optional
+        Workers that do it instead of threads of this machine.
 
     Returns
     -------
     dict
         JSON-ready.
     """
-    network, plan = job.network, job.plan
-    with ThreadPoolExecutor(plan.threads, thread_name_prefix="neuromfa") as executor:
-        answers = run(
-            plan.units,
-            lambda unit: _unit(
-                job.checkpoint, network.layers[unit.layer], unit, protocol, factors=factors
-            ),
-            executor,
-            in_flight=2 * plan.threads,
-        )
-        of_layers = groupby(answers, key=lambda answer: answer[0].layer)
-        layers = [_layer([answer for _, answer in units]) for _, units in of_layers]
-        maps = None
-        if measures == "full":
-            places = [(layer.name, part) for layer in network.layers for part in layer.maps]
-            found = executor.map(lambda at: map_norms(job.checkpoint, at[1], protocol), places)
-            maps = [
-                {"layer": name, "tensor": part.tensor, "rows": [part.start, part.stop], **norms}
-                for (name, part), norms in zip(places, found, strict=True)
-            ]
+    network, units = job.network, job.plan.units
+    answers = _made(job, [_call_unit(network, unit, protocol, factors) for unit in units], cluster)
+    of_layers = groupby(zip(units, answers, strict=True), key=lambda pair: pair[0].layer)
+    layers = [_layer([answer for _, answer in pairs]) for _, pairs in of_layers]
+    maps = None
+    if measures == "full":
+        places = [(layer.name, part) for layer in network.layers for part in layer.maps]
+        found = _made(job, [_call_map(job, part, protocol) for _, part in places], cluster)
+        maps = [
+            {"layer": name, "tensor": part.tensor, "rows": [part.start, part.stop], **norms}
+            for (name, part), norms in zip(places, found, strict=True)
+        ]
     groups: dict[tuple[str, str], Structure] = {}
     for layer, own in zip(network.layers, layers, strict=True):
         for key in _groups(layer):
@@ -167,6 +167,24 @@ def measure_structure(
         ],
         "maps": maps,
     }
+
+
+def _made(job: Prepared, calls: list[Call], cluster: Cluster | None) -> Iterator[Any]:
+    return make_calls(job.checkpoint, calls, threads=job.plan.threads, cluster=cluster)
+
+
+def _call_unit(
+    network: Network, unit: Unit, protocol: Protocol, factors: Mapping[str, float]
+) -> Call:
+    layer = network.layers[unit.layer]
+    own = {tensor: factors[tensor] for tensor in layer.tensors if tensor in factors}
+    work = partial(_unit, layer=layer, unit=unit, protocol=protocol, factors=own)
+    return Call(work, layer.tensors, unit.weight_bytes)
+
+
+def _call_map(job: Prepared, part: Map, protocol: Protocol) -> Call:
+    cost = job.checkpoint.tensors[part.tensor].itemsize * part.weights
+    return Call(partial(map_norms, part=part, protocol=protocol), (part.tensor,), cost)
 
 
 def _groups(layer: Layer) -> Iterator[tuple[str, str]]:

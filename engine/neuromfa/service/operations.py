@@ -15,7 +15,8 @@ from neuromfa.emergence.comparison import compare
 from neuromfa.errors import NeuromfaError, PartialError, ResourceError, UnsupportedError, UsageError
 from neuromfa.group import Group
 from neuromfa.preview import preview
-from neuromfa.results import Analysis, plain
+from neuromfa.records import plain
+from neuromfa.results import Analysis
 from neuromfa.service.requests import protocol_of
 from neuromfa.service.roots import Roots
 from neuromfa.storage import write_analysis, write_text
@@ -133,11 +134,11 @@ OPERATIONS: dict[str, Callable[[Record, Place], Record]] = {
 
 def write_report(directory: Path) -> None:
     """Write ``report.html`` about the results in a directory."""
-    from neuromfa.reports import page, story  # noqa: PLC0415  (slow to import)
+    from neuromfa.reports import opening, page, story  # noqa: PLC0415  (slow to import)
     from neuromfa.reports.material import open_material  # noqa: PLC0415
 
     material = open_material(directory)
-    page.write_page(material, story.tell(material), directory / "report.html")
+    page.write_page(opening.opening(material), story.tell(material), directory / "report.html")
 
 
 def _open(name: str, place: Place) -> Checkpoint:

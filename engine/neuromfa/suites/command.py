@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from neuromfa.cluster.choice import CLUSTER, chosen_executor
 from neuromfa.errors import PartialError, UsageError
 from neuromfa.options import RESOURCES, resource_settings, with_options
 
@@ -35,7 +36,7 @@ def suite() -> None:
 @_FILE
 @_OUTPUT
 @click.option("--shard", help="Do part I of N only, written I/N; then merge.")
-@with_options(*RESOURCES)
+@with_options(*RESOURCES, *CLUSTER)
 @_QUIET
 def run(
     file: Path,
@@ -54,8 +55,11 @@ def run(
     part = None if shard is None else _part(shard)
     failure: PartialError | None = None
     try:
-        with _progress_bar(show=not quiet) as show:
-            resources |= {"output": output, "progress": show}
+        with (
+            chosen_executor(resources) as executor,
+            _progress_bar(show=not quiet) as show,
+        ):
+            resources |= {"output": output, "progress": show, "executor": executor}
             if part is None:
                 run_suite(asked, **resources)
             else:

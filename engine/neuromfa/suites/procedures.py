@@ -26,6 +26,8 @@ from neuromfa.storage import read_analysis
 from neuromfa.suites.suite import Suite
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from neuromfa.checkpoint import Checkpoint
 
 Record = Analysis | ReferenceAnalysis
@@ -44,6 +46,7 @@ class Resources(NamedTuple):
     memory: int
     device: str = "cpu"
     device_memory: int | None = None
+    executor: Executor | None = None
 
 
 class Number(NamedTuple):
@@ -103,6 +106,8 @@ def _analyse_exact(
     progress: Callable[[Progress], None],
 ) -> Analysis:
     assert isinstance(suite.protocol, Protocol)
+    if resources.executor is not None:
+        resources = resources._replace(threads=None)  # those of the controls, which stay here
     return analyse(
         checkpoint,
         suite.protocol,

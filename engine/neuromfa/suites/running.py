@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from neuromfa.devices import find_devices
 from neuromfa.errors import BadInputError, PartialError, UsageError
@@ -22,6 +23,9 @@ from neuromfa.suites.suite_results import SuiteResults, read_suite
 from neuromfa.suites.work import SuiteProgress, Work
 from neuromfa.units import DEFAULT_MEMORY
 
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
 Source = Suite | str | os.PathLike[str]
 
 
@@ -33,6 +37,7 @@ def run_suite(
     memory: int = DEFAULT_MEMORY,
     device: str = "cpu",
     device_memory: int | None = None,
+    executor: Executor | None = None,
     progress: Callable[[SuiteProgress], None] | None = None,
 ) -> SuiteResults:
     """Analyse every checkpoint of a suite that is not analysed yet, and put the results together.
@@ -54,6 +59,9 @@ def run_suite(
         As for `neuromfa.analyse`; controls and null models are always drawn on the CPU.
     device_memory : int, optional
         As for `neuromfa.analyse`.
+    executor : concurrent.futures.Executor, optional
+        As for `neuromfa.analyse`: the units of one checkpoint after the other are spread over it.
+        Controls and null models are drawn here, and the sampled procedure works here.
     progress : callable, optional
         Called in the calling thread with a `SuiteProgress`; an exception from it stops the run.
 
@@ -76,14 +84,14 @@ def run_suite(
     suite, directory = _resolve(suite, output)
     scores = suite_scores(suite)  # what is wrong with them shows before anything is computed
     with open_journal(directory) as journal:
-        resources = Resources(threads, memory, device, device_memory)
+        resources = Resources(threads, memory, device, device_memory, executor)
         _work(suite, directory, journal, resources=resources, progress=progress).do(suite.entries())
         entries = assemble(suite, directory, journal, scores)
     _complain(entries, directory)
     return read_suite(directory)
 
 
-def run_shard(
+def run_shard(  # noqa: PLR0913  (those of `run_suite`, and which part)
     suite: Source,
     shard: Shard,
     *,
@@ -92,6 +100,7 @@ def run_shard(
     memory: int = DEFAULT_MEMORY,
     device: str = "cpu",
     device_memory: int | None = None,
+    executor: Executor | None = None,
     progress: Callable[[SuiteProgress], None] | None = None,
 ) -> tuple[Entry, ...]:
     """Analyse one of n parts of a suite: every n-th checkpoint.
@@ -115,6 +124,8 @@ def run_shard(
         As for `neuromfa.analyse`.
     device_memory : int, optional
         As for `neuromfa.analyse`.
+    executor : concurrent.futures.Executor, optional
+        As for `neuromfa.analyse`.
     progress : callable, optional
         Called in the calling thread with a `SuiteProgress`.
 
@@ -129,7 +140,7 @@ def run_shard(
     suite, directory = _resolve(suite, output)
     ours = suite.entries()[part - 1 :: parts]
     with open_journal(directory, shard) as journal:
-        resources = Resources(threads, memory, device, device_memory)
+        resources = Resources(threads, memory, device, device_memory, executor)
         _work(suite, directory, journal, resources=resources, progress=progress).do(ours)
         names = {entry.name for entry in ours}
         entries = tuple(e for e in outcome(suite, directory, journal) if e.name in names)
@@ -205,7 +216,8 @@ def _work(
 ) -> Work:
     if resources.threads is not None and resources.threads < 1:
         raise UsageError(f"threads {resources.threads}: must be at least 1")
-    find_devices(resources.device)  # what is not there is said before anything is done
+    if resources.executor is None:
+        find_devices(resources.device)  # what is not there is said before anything is done
     show = progress or (lambda _: None)
     return Work(suite, directory, journal, resources=resources, progress=show)
 
