@@ -17,7 +17,7 @@ from neuromfa.directory import WeightFiles, find_weights, given_file, is_directo
 from neuromfa.errors import BadInputError, UsageError
 from neuromfa.hub import cache_directory, fetch_snapshot, find_snapshot, parse_hub_name
 from neuromfa.mapped_files import MappedFiles
-from neuromfa.memory import Arrays, is_module, module_config, module_kinds
+from neuromfa.memory import Arrays, is_module, read_module
 from neuromfa.npy_file import open_npy
 from neuromfa.pickle_file import read_pickle
 from neuromfa.safetensors_file import file_size, read_header, read_object
@@ -217,10 +217,8 @@ def open_checkpoint(
             f"source: is a {type(source).__name__}; give a path, org/name[@revision], a state "
             "dict or a torch module"
         )
-    name = type(source).__name__
-    arrays = Arrays(source.state_dict(), name)
-    kinds = module_kinds(source, arrays.refs)
-    return _open_arrays(arrays, source=name, config=module_config(source), kinds=kinds)
+    arrays, rest = read_module(source)
+    return _open_arrays(arrays, **rest)
 
 
 def _open_named(source: str, revision: str | None, *, allow_pickle: bool) -> Checkpoint:

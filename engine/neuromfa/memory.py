@@ -16,6 +16,9 @@ from neuromfa.tensors import TensorRef, array_dtype, is_packed, leading_axes, na
 _EXTRA_STATE = "_extra_state"
 """Last part of the names under which torch modules save what is not a tensor."""
 
+_COMPILED = "_orig_mod"
+"""What a compiled module calls the one that it wraps."""
+
 
 class Arrays:
     """Tensors in memory, as NumPy arrays that share it.
@@ -107,10 +110,37 @@ def is_module(source: object) -> bool:
     return torch is not None and isinstance(source, torch.nn.Module)
 
 
+def read_module(module: Any) -> tuple[Arrays, dict[str, Any]]:
+    """Tensors of a module, and what is known of them: source, config, kinds of modules."""
+    module = unwrapped(module)
+    name = type(module).__name__
+    tensors = {unwrapped_name(key): tensor for key, tensor in module.state_dict().items()}
+    arrays = Arrays(tensors, name)
+    kinds = module_kinds(module, arrays.refs)
+    return arrays, {"source": name, "config": module_config(module), "kinds": kinds}
+
+
+def unwrapped(module: Any) -> Any:
+    """The module inside the wrappers of compilation and of data-parallel training."""
+    torch: Any = sys.modules["torch"]
+    parallel = (torch.nn.parallel.DistributedDataParallel, torch.nn.DataParallel)
+    while True:
+        inner = module.module if isinstance(module, parallel) else getattr(module, _COMPILED, None)
+        if inner is None:
+            return module
+        module = inner
+
+
+def unwrapped_name(name: str) -> str:
+    """Name of a tensor or a part without what compiled parts add to it."""
+    return ".".join(part for part in name.split(".") if part != _COMPILED)
+
+
 def module_kinds(module: Any, names: Mapping[str, Any]) -> dict[str, str]:
     """Class name of the module that owns each tensor."""
     owners = {
-        name: type(part).__name__ for name, part in module.named_modules(remove_duplicate=False)
+        unwrapped_name(name): type(part).__name__
+        for name, part in module.named_modules(remove_duplicate=False)
     }
     kinds = {name: owners.get(name.rpartition(".")[0]) for name in names}
     return {name: kind for name, kind in kinds.items() if kind is not None}
