@@ -17,9 +17,9 @@ from neuromfa.errors import BadInputError, ResourceError, UnsupportedError, Usag
 
 
 class Elsewhere(torch.Tensor):
-    """Says that it is on a GPU."""
+    """Says that it is on a device of another kind."""
 
-    device = torch.device("cuda:1")
+    device = torch.device("xpu:1")
 
 
 class Negated(torch.Tensor):
@@ -126,7 +126,7 @@ ONE = torch.ones(2)
     [
         (ONE.to("meta"), BadInputError, "has no values (device meta); load the weights first"),
         (ONE.as_subclass(Elsewhere), UnsupportedError,
-         "is on cuda:1, which is not read yet; copy it to the host: .cpu()"),
+         "is on xpu:1, which is not read; copy it to the host: .cpu()"),
         (ONE.to_sparse(), UnsupportedError, "is torch.sparse_coo; give it dense: .to_dense()"),
         (torch.empty(2, dtype=torch.uint4), UnsupportedError,
          "is stored as uint4; convert it to float32 or bfloat16"),

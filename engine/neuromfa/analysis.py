@@ -26,25 +26,21 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from neuromfa.errors import BadInputError, UsageError
-from neuromfa.gpu import gpus_at_work
 from neuromfa.groups import Totals, fit
-from neuromfa.measure import UnitSums, add_up, measure
+from neuromfa.measure import UnitSums, add_up
+from neuromfa.measuring import measuring
 from neuromfa.multifractal import Float64
 from neuromfa.protocol import Protocol
 from neuromfa.provenance import provenance
-from neuromfa.read_ahead import ReadAhead
 from neuromfa.results import Analysis, Group
 from neuromfa.scale import relative_factors, tensor_scales
-from neuromfa.scheduler import Prepared, prepare, run, run_largest_first
+from neuromfa.scheduler import Prepared, prepare
 from neuromfa.structure import Measures, measure_structure
-from neuromfa.units import DEFAULT_MEMORY, Plan, Unit
-from neuromfa_kernels.cpu_threads import usable_threads
+from neuromfa.units import DEFAULT_MEMORY, Unit
 
 if TYPE_CHECKING:
     from neuromfa.scheduler import Source
@@ -76,7 +72,7 @@ def analyse(  # noqa: PLR0913  (the one verb: each setting is a concept of its o
     strict: bool = False,
     threads: int | None = None,
     memory: int = DEFAULT_MEMORY,
-    device: str = "cpu",
+    device: str | None = None,
     device_memory: int | None = None,
     fractal_dimensions: bool = False,
     structure: Measures | None = None,
@@ -88,7 +84,8 @@ def analyse(  # noqa: PLR0913  (the one verb: each setting is a concept of its o
     ----------
     source : path, str, mapping, torch.nn.Module or Checkpoint
         A file or directory, ``org/name`` or ``org/name@revision`` in the Hugging Face cache, a
-        state dict, a module, or what `open_checkpoint` returned (which stays open).
+        state dict of arrays or tensors, a module (on any device, or sharded over ranks that all
+        make this call), or what `open_checkpoint` returned (which stays open).
     protocol : Protocol, optional
         Everything that may change a number.
     revision : str, optional
@@ -103,8 +100,9 @@ def analyse(  # noqa: PLR0913  (the one verb: each setting is a concept of its o
         As many as the process may use by default; changes no bit of the result.
     memory : int
         Bytes of private memory for the work in flight; changes no bit of the result.
-    device : str
+    device : str, optional
         ``"cpu"``; ``"cuda"``, all GPUs; ``"cuda:0,1"``, some; or ``"auto"``, GPUs if there are any.
+        By default the CPU; but weights that lie on a GPU are counted there, by themselves.
         Counts are the same on all; sums agree within 1e-12.
     device_memory : int, optional
         Bytes to use of each GPU; most of what is free if None.
@@ -208,70 +206,27 @@ def _survey(
     progress: Callable[[Progress], None],
     factors: Mapping[str, float],
 ) -> _Survey:
-    """Count and sum unit after unit on threads, add up and fit layer after layer here, in order.
-
-    A tensor is hashed, and its pages are let go, as soon as its layer is done.
-    """
-    checkpoint, network, work = job.checkpoint, job.network, job.plan
+    """Count and sum unit after unit on threads, add up and fit layer after layer here, in order."""
+    network, total = job.network, job.plan.weight_bytes
     done = 0
-
-    def digest(tensor: str) -> str:
-        found = checkpoint.digest(tensor)
-        checkpoint.release(tensor)
-        return found
 
     def watch(answers: Iterable[tuple[Unit, UnitSums]]) -> Iterator[UnitSums]:
         nonlocal done
         for unit, sums in answers:
             done += unit.weight_bytes
-            progress(Progress(done, work.weight_bytes, None))
+            progress(Progress(done, total, None))
             yield sums
 
     totals = Totals(protocol)
     layers: list[Group] = []
     dimensions: dict[str, Float64] = {}
-    hashes: dict[str, Future[str]] = {}
-    with (
-        _at_work(work) as (measure_unit, executor, hashing),
-        ReadAhead(checkpoint, network, work) as ahead,
-    ):
-
-        def measured_unit(unit: Unit) -> UnitSums:
-            layer = network.layers[unit.layer]
-            ahead.wait(unit.layer)
-            return measure_unit(checkpoint, layer, unit, protocol, factors=factors)
-
-        if work.devices.gpus:
-            costs = [unit.weight_bytes for unit in work.units]
-            answers = run_largest_first(work.units, measured_unit, executor, costs=costs)
-        else:
-            answers = run(work.units, measured_unit, executor, in_flight=2 * work.threads)
-        units = Counter(unit.layer for unit in work.units)
+    units = Counter(unit.layer for unit in job.plan.units)
+    with measuring(job, protocol, factors) as work:
         for index, layer in enumerate(network.layers):
-            of_layer = watch(islice(answers, units[index]))
+            of_layer = watch(islice(work.answers, units[index]))
             measured, dimensions[layer.name] = add_up(of_layer, protocol)
             totals.add(layer, measured)
             layers.append(fit(layer.name, measured, protocol, layer=layer))
-            progress(Progress(done, work.weight_bytes, layers[-1]))
-            ahead.finished(index)
-            hashes |= {t: hashing.submit(digest, t) for t in layer.tensors if t not in hashes}
-        others = [t for t in checkpoint.tensors if t not in hashes]
-        hashes |= {t: hashing.submit(digest, t) for t in others}
-        digests = {tensor: found.result() for tensor, found in hashes.items()}
-        return _Survey(totals, tuple(layers), dimensions, digests)
-
-
-@contextmanager
-def _at_work(
-    work: Plan,
-) -> Iterator[tuple[Callable[..., UnitSums], ThreadPoolExecutor, ThreadPoolExecutor]]:
-    """What measures a unit, the threads that do it, and the threads that hash."""
-    executor = ThreadPoolExecutor(work.threads, thread_name_prefix="neuromfa")
-    try:
-        if not work.devices.gpus:
-            yield measure, executor, executor
-            return
-        with gpus_at_work(work) as on_gpus, ThreadPoolExecutor(usable_threads(None)) as hashing:
-            yield on_gpus, executor, hashing
-    finally:
-        executor.shutdown(cancel_futures=True)
+            progress(Progress(done, total, layers[-1]))
+            work.hashing.start(layer.tensors)
+        return _Survey(totals, tuple(layers), dimensions, work.hashing.digests())

@@ -26,6 +26,8 @@ from neuromfa.tensors import FileRecord, Store, TensorRef, last_row, natural_key
 if TYPE_CHECKING:
     import torch
 
+    from neuromfa.gpu_arrays import GpuArray
+
 __all__ = ["Checkpoint", "FileRecord", "TensorRef", "open_checkpoint"]
 
 _AGAIN = "write or download the checkpoint again"
@@ -106,7 +108,7 @@ class Checkpoint:
         array, shape (stop - start, cols)
             In the stored type. In a file whose header is not padded the values can be misaligned
             (``flags.aligned`` is False), which NumPy and Numba allow; rows of a tensor in memory
-            that is not contiguous are a copy.
+            that is not contiguous are a copy, and so are those of one on a GPU.
 
         Raises
         ------
@@ -153,6 +155,10 @@ class Checkpoint:
             raise UsageError(f"tensor {shown(name)}: {wanted} bytes do not fit {out.size} exactly")
         self.store.copy_rows(ref, start, cols, out)
 
+    def on_gpu(self, name: str) -> GpuArray:
+        """Return a tensor that lies on a GPU (``tensors[name].gpu``), where it is."""
+        return self.store.on_gpu(self._ref(name))
+
     def prefetch(self, name: str) -> None:
         """Bring a tensor that lies on another machine into the system's cache, in large reads."""
         self.store.prefetch(self._ref(name))
@@ -188,8 +194,9 @@ def open_checkpoint(
     ----------
     source : path, str, mapping or torch.nn.Module
         A directory, an index or a file of weights; ``org/name`` or ``org/name@revision`` in the
-        Hugging Face cache, unless a path of that name exists; a state dict of NumPy arrays or
-        torch tensors; or a module. What is in memory is shared, not copied.
+        Hugging Face cache, unless a path of that name exists; a state dict of NumPy arrays,
+        torch tensors or arrays of any library that speaks DLPack; or a module. What is in memory,
+        also in that of a GPU, is shared, not copied.
     revision : str, optional
         Branch, tag or commit of a hub checkpoint; ``main`` by default.
     allow_pickle : bool

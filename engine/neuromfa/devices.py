@@ -1,8 +1,9 @@
-"""Which devices count: asked for by name, found or refused, never replaced by slower ones."""
+"""Which devices count: where the weights lie, or asked for by name; never replaced by slower."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from neuromfa.errors import ResourceError, UsageError
@@ -76,6 +77,40 @@ def find_devices(asked: str = "cpu") -> Devices:
             return Devices((), "there is no GPU to use: CUDA finds none")
         raise ResourceError(f"device {asked}: CUDA finds no GPU; use device cpu")
     return Devices(numbers or tuple(range(count)), f"{count} GPUs are there" * (asked == "auto"))
+
+
+def where_weights_lie(
+    found: Devices, asked: str | None, gpus: Collection[int], *, source: str
+) -> Devices:
+    """Choose the devices for weights of which some are on GPUs: the array decides.
+
+    Parameters
+    ----------
+    found : Devices
+        What was asked for.
+    asked : str or None
+        How; None if nothing was.
+    gpus : collection of int
+        GPUs that weights lie on.
+    source : str
+        What messages call the weights.
+
+    Raises
+    ------
+    UsageError
+        If other devices were asked for.
+    """
+    if not gpus:
+        return found
+    there = Devices(tuple(sorted(gpus)), "the weights lie there")
+    if asked is None:
+        return there
+    if not set(gpus) <= set(found.gpus):
+        raise UsageError(
+            f"{source}: has weights on {there}, and device {asked} is {found}; "
+            "leave the device out, or copy the weights"
+        )
+    return found
 
 
 def smallest_free_memory(devices: Devices) -> int:

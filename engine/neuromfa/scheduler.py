@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from neuromfa.architectures import load_registry
 from neuromfa.checkpoint import Checkpoint, open_checkpoint
-from neuromfa.devices import find_devices, smallest_free_memory
+from neuromfa.devices import find_devices, smallest_free_memory, where_weights_lie
 from neuromfa.errors import UnsupportedError
 from neuromfa.gpu_plan import largest_first
 from neuromfa.network import Network, classify
@@ -50,7 +50,7 @@ def prepare(  # noqa: PLR0913  (those of `neuromfa.analyse`)
     strict: bool = False,
     threads: int | None = None,
     memory: int = DEFAULT_MEMORY,
-    device: str = "cpu",
+    device: str | None = None,
     device_memory: int | None = None,
 ) -> Iterator[Prepared]:
     """Open a checkpoint, classify its tensors and plan the work, from headers alone.
@@ -58,7 +58,7 @@ def prepare(  # noqa: PLR0913  (those of `neuromfa.analyse`)
     The parameters are those of `neuromfa.analyse`. The checkpoint is closed in the end, unless it
     was given open.
     """
-    devices = find_devices(device)
+    devices = find_devices(device or "cpu")
     given = isinstance(source, Checkpoint)
     checkpoint = (
         source
@@ -77,10 +77,18 @@ def prepare(  # noqa: PLR0913  (those of `neuromfa.analyse`)
         )
         check_dtypes(checkpoint, network)
         itemsizes = {name: ref.itemsize for name, ref in checkpoint.tensors.items()}
+        analysed = {tensor for layer in network.layers for tensor in layer.tensors}
+        held = {t: gpu for t in analysed if (gpu := checkpoint.tensors[t].gpu) is not None}
+        devices = where_weights_lie(devices, device, set(held.values()), source=checkpoint.source)
         if devices.gpus:
-            limit = device_memory or smallest_free_memory(devices)
             work = plan_for_gpus(
-                network, protocol, itemsizes, devices=devices, memory=memory, device_memory=limit
+                network,
+                protocol,
+                itemsizes,
+                devices=devices,
+                held=held,
+                memory=memory,
+                device_memory=device_memory or smallest_free_memory(devices),
             )
         else:
             work = plan(network, protocol, itemsizes, threads=threads, memory=memory)

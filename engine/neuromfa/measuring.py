@@ -1,0 +1,145 @@
+"""One pass over the weights: where each unit is measured, and when each tensor is hashed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Protocol as Interface
+
+from neuromfa.checkpoint import Checkpoint
+from neuromfa.lanes import gpus_at_work
+from neuromfa.measure import UnitSums, measure
+from neuromfa.protocol import Protocol
+from neuromfa.read_ahead import ReadAhead
+from neuromfa.scheduler import Prepared, run, run_largest_first
+from neuromfa.units import Unit
+from neuromfa_kernels.cpu_threads import usable_threads
+
+
+class Hashing(Interface):
+    """Hashes of all tensors of a checkpoint."""
+
+    def start(self, tensors: Iterable[str]) -> None:
+        """Hash tensors that nobody will read again."""
+
+    def digests(self) -> dict[str, str]:
+        """Hash of every tensor."""
+
+
+class Hashes:
+    """Hashes made on threads, as soon as a tensor's layer is done; its pages are let go.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        Where the tensors are.
+    executor : Executor
+        The threads.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, executor: Executor) -> None:
+        self._checkpoint, self._executor = checkpoint, executor
+        self._found: dict[str, Future[str]] = {}
+
+    def start(self, tensors: Iterable[str]) -> None:
+        """Hash tensors that nobody will read again."""
+        for tensor in tensors:
+            if tensor not in self._found:
+                self._found[tensor] = self._executor.submit(self._digest, tensor)
+
+    def digests(self) -> dict[str, str]:
+        """Hash of every tensor of the checkpoint."""
+        self.start(self._checkpoint.tensors)
+        return {tensor: found.result() for tensor, found in self._found.items()}
+
+    def _digest(self, tensor: str) -> str:
+        found = self._checkpoint.digest(tensor)
+        self._checkpoint.release(tensor)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What is under way.
+
+    Attributes
+    ----------
+    answers : iterator of (Unit, UnitSums)
+        In the order of the units.
+    hashing : Hashing
+        Of the tensors.
+    """
+
+    answers: Iterator[tuple[Unit, UnitSums]]
+    hashing: Hashing
+
+
+@contextmanager
+def measuring(job: Prepared, protocol: Protocol, factors: Mapping[str, float]) -> Iterator[Pass]:
+    """Measure all units of a plan where their weights lie, or where the plan says.
+
+    In the end, also by an exception, what was not begun is cancelled, and all threads have ended.
+
+    Parameters
+    ----------
+    job : Prepared
+        Checkpoint, network and plan.
+    protocol : Protocol
+        Everything that may change a number.
+    factors : mapping of str to float
+        By tensor, what weights are multiplied by before their distances are taken.
+    """
+    with ExitStack() as stack:
+        ahead = stack.enter_context(ReadAhead(job.checkpoint, job.network, job.plan))
+        if job.plan.devices.gpus:
+            hashing = stack.enter_context(_threads(usable_threads(None)))
+            answers = _on_gpus(stack, job, protocol, factors)
+        else:
+            hashing = stack.enter_context(_threads(job.plan.threads))
+            answers = _on_cpu(job, protocol, factors, hashing, ahead=ahead)
+        yield Pass(answers, Hashes(job.checkpoint, hashing))
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[ThreadPoolExecutor]:
+    executor = ThreadPoolExecutor(number, thread_name_prefix="neuromfa")
+    try:
+        yield executor
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _on_cpu(
+    job: Prepared,
+    protocol: Protocol,
+    factors: Mapping[str, float],
+    executor: Executor,
+    *,
+    ahead: ReadAhead,
+) -> Iterator[tuple[Unit, UnitSums]]:
+    layers = job.network.layers
+
+    def work(unit: Unit) -> UnitSums:
+        ahead.wait(unit.layer)
+        return measure(job.checkpoint, layers[unit.layer], unit, protocol, factors=factors)
+
+    for unit, sums in run(job.plan.units, work, executor, in_flight=2 * job.plan.threads):
+        yield unit, sums
+        if unit.stop == layers[unit.layer].neurons:
+            ahead.finished(unit.layer)
+
+
+def _on_gpus(
+    stack: ExitStack, job: Prepared, protocol: Protocol, factors: Mapping[str, float]
+) -> Iterator[tuple[Unit, UnitSums]]:
+    lanes = stack.enter_context(gpus_at_work(job.plan))
+
+    def work(unit: Unit) -> UnitSums:
+        layer = job.network.layers[unit.layer]
+        with lanes.lane(unit) as lane:
+            return lane.measure(job.checkpoint, layer, unit, protocol, factors=factors)
+
+    costs = [unit.weight_bytes for unit in job.plan.units]
+    return run_largest_first(job.plan.units, work, lanes, costs=costs)
