@@ -25,10 +25,12 @@ SUBSET = "subset"
 class Subset(NamedTuple):
     """So many layers of a network, drawn at random, the same ones at every step.
 
+    Layers that are stored together, or are understood only beside each other, come together.
+
     Attributes
     ----------
     layers : int
-        How many; all if the network has no more.
+        How many are drawn; all if the network has no more.
     seed : int
         Of the draw.
     """
@@ -75,7 +77,7 @@ def analyse_live(
     rules = network.coverage.excluded
     counted = {*found.coverage["analysed"], *found.coverage["unknown"]}
     excluded = {name: rules.get(name, SUBSET) for name in whole.tensors if name not in counted}
-    note = f"{len(drawn)} of {len(network.layers)} layers, drawn with seed {subset.seed}"
+    note = f"{len(found.layers)} of {len(network.layers)} layers, drawn with seed {subset.seed}"
     return replace(
         found,
         coverage={**found.coverage, "excluded": excluded},
