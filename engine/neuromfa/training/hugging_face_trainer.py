@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -49,7 +50,9 @@ class HuggingFaceMonitor(TrainerCallback):
         **settings: Any,
     ) -> None:
         self._trainer = trainer
-        self._follow = partial(Monitor, directory=directory, every=every, log=self._log, **settings)
+        self._follow: Callable[..., Monitor] = partial(
+            Monitor, directory=directory, every=every, log=self._log, **settings
+        )
         self.monitor = self._follow(trainer.model)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

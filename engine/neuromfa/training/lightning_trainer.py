@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -53,7 +54,9 @@ class LightningMonitor(Callback):
         **settings: Any,
     ) -> None:
         self._part = part
-        self._follow = partial(Monitor, directory=directory, every=every, **settings)
+        self._follow: Callable[..., Monitor] = partial(
+            Monitor, directory=directory, every=every, **settings
+        )
         self.monitor = self._follow(None)  # settings that make no sense show before the training
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
