@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from transformers import TrainerCallback
@@ -50,9 +48,7 @@ class HuggingFaceMonitor(TrainerCallback):
         **settings: Any,
     ) -> None:
         self._trainer = trainer
-        self._follow: Callable[..., Monitor] = partial(
-            Monitor, directory=directory, every=every, log=self._log, **settings
-        )
+        self._settings: dict[str, Any] = {"directory": directory, "every": every, **settings}
         self.monitor = self._follow(trainer.model)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -77,6 +73,9 @@ class HuggingFaceMonitor(TrainerCallback):
         """Put the results together."""
         # The best model, if it was loaded, is that of an earlier step.
         self.monitor.close(last=not args.load_best_model_at_end)
+
+    def _follow(self, model: Any) -> Monitor:
+        return Monitor(model, log=self._log, **self._settings)
 
     def _stop(self, state: Any, control: Any) -> None:
         if control.should_training_stop:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from neuromfa.training.monitor import Monitor
@@ -54,10 +52,10 @@ class LightningMonitor(Callback):
         **settings: Any,
     ) -> None:
         self._part = part
-        self._follow: Callable[..., Monitor] = partial(
-            Monitor, directory=directory, every=every, **settings
-        )
-        self.monitor = self._follow(None)  # settings that make no sense show before the training
+        self._settings: dict[str, Any] = {"directory": directory, "every": every, **settings}
+        self.monitor = Monitor(
+            None, **self._settings
+        )  # settings that make no sense show before the training
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Analyse what the training starts from."""
@@ -67,7 +65,8 @@ class LightningMonitor(Callback):
                 logger.log_metrics(numbers, step=step)
 
         self.monitor.close(last=False)
-        self.monitor = self._follow(pl_module.get_submodule(self._part), log=log)
+        model = pl_module.get_submodule(self._part)
+        self.monitor = Monitor(model, log=log, **self._settings)
         self.monitor.step(trainer.global_step)
 
     def on_train_batch_end(  # noqa: PLR0917  (Lightning's own)
