@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,10 +16,11 @@ from neuromfa.directory import WeightFiles, find_weights, given_file, is_directo
 from neuromfa.errors import BadInputError, UsageError
 from neuromfa.hub import cache_directory, fetch_snapshot, find_snapshot, parse_hub_name
 from neuromfa.mapped_files import MappedFiles
-from neuromfa.memory import Arrays, is_module, read_module
+from neuromfa.memory import Arrays, is_module, plain_names, read_module
 from neuromfa.npy_file import open_npy
 from neuromfa.pickle_file import read_pickle
 from neuromfa.safetensors_file import file_size, read_header, read_object
+from neuromfa.sharded_arrays import ShardedArrays, hold
 from neuromfa.tensors import FileRecord, Store, TensorRef, last_row, natural_key, shown
 
 if TYPE_CHECKING:
@@ -74,12 +74,7 @@ class Checkpoint:
     def __enter__(self) -> Checkpoint:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -106,9 +101,8 @@ class Checkpoint:
         Returns
         -------
         array, shape (stop - start, cols)
-            In the stored type. In a file whose header is not padded the values can be misaligned
-            (``flags.aligned`` is False), which NumPy and Numba allow; rows of a tensor in memory
-            that is not contiguous are a copy, and so are those of one on a GPU.
+            In the stored type; misaligned (``flags.aligned`` is False) in a file whose header is
+            not padded; a copy if the tensor is in memory and not contiguous, or on a GPU.
 
         Raises
         ------
@@ -147,7 +141,7 @@ class Checkpoint:
         UnsupportedError
             If several values share a byte.
         BadInputError
-            If the file changed since the checkpoint was opened, or cannot be read.
+            If the file changed since it was opened, or cannot be read.
         """
         ref = self._ref(name)
         rows = last_row(ref, start, stop, cols=cols, source=self.source) - start
@@ -156,7 +150,7 @@ class Checkpoint:
         self.store.copy_rows(ref, start, cols, out)
 
     def on_gpu(self, name: str) -> GpuArray:
-        """Return a tensor that lies on a GPU (``tensors[name].gpu``), where it is."""
+        """Return a tensor that lies on a GPU, where it is."""
         return self.store.on_gpu(self._ref(name))
 
     def prefetch(self, name: str) -> None:
@@ -194,9 +188,9 @@ def open_checkpoint(
     ----------
     source : path, str, mapping or torch.nn.Module
         A directory, an index or a file of weights; ``org/name`` or ``org/name@revision`` in the
-        Hugging Face cache, unless a path of that name exists; a state dict of NumPy arrays,
-        torch tensors or arrays of any library that speaks DLPack; or a module. What is in memory,
-        also in that of a GPU, is shared, not copied.
+        Hugging Face cache, unless a path of that name exists; a state dict of arrays or tensors
+        (NumPy, torch, anything with DLPack); or a module. What is in memory, also in that of a
+        GPU, is shared, not copied. Wrappers leave no trace in names.
     revision : str, optional
         Branch, tag or commit of a hub checkpoint; ``main`` by default.
     allow_pickle : bool
@@ -218,14 +212,14 @@ def open_checkpoint(
     if revision is not None:
         raise UsageError(f"revision {revision}: only a hub checkpoint has revisions; leave it out")
     if isinstance(source, Mapping):
-        return _open_arrays(Arrays(source, "state dict"), source="state dict")
+        return _open_arrays(hold(plain_names(source), "state dict"), source="state dict")
     if not is_module(source):
         raise UsageError(
             f"source: is a {type(source).__name__}; give a path, org/name[@revision], a state "
             "dict or a torch module"
         )
-    arrays, rest = read_module(source)
-    return _open_arrays(arrays, **rest)
+    tensors, rest = read_module(source)
+    return _open_arrays(hold(tensors, rest["source"]), **rest)
 
 
 def _open_named(source: str, revision: str | None, *, allow_pickle: bool) -> Checkpoint:
@@ -292,7 +286,7 @@ def _open_npy(path: Path, *, source: str) -> Checkpoint:
     return Checkpoint(source=source, tensors={ref.name: ref}, store=store, files=files)
 
 
-def _open_arrays(arrays: Arrays, **rest: Any) -> Checkpoint:
+def _open_arrays(arrays: Arrays | ShardedArrays, **rest: Any) -> Checkpoint:
     return Checkpoint(
         tensors=_in_order(arrays.refs), store=arrays, aliases=arrays.aliases(), **rest
     )

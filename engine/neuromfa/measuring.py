@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol as Interface
 
 from neuromfa.checkpoint import Checkpoint
-from neuromfa.lanes import gpus_at_work
-from neuromfa.measure import UnitSums, measure
+from neuromfa.lanes import Lanes, gpus_at_work
+from neuromfa.measure import UnitSums, count, measure
 from neuromfa.protocol import Protocol
 from neuromfa.read_ahead import ReadAhead
 from neuromfa.scheduler import Prepared, run, run_largest_first
+from neuromfa.sharded import SharedHashes, local_job, summed
+from neuromfa.sharded_arrays import ShardedArrays
 from neuromfa.units import Unit
+from neuromfa_kernels import NeighbourCounts
 from neuromfa_kernels.cpu_threads import usable_threads
 
 
@@ -91,11 +94,16 @@ def measuring(job: Prepared, protocol: Protocol, factors: Mapping[str, float]) -
     factors : mapping of str to float
         By tensor, what weights are multiplied by before their distances are taken.
     """
+    store = job.checkpoint.store
     with ExitStack() as stack:
+        if isinstance(store, ShardedArrays):
+            yield stack.enter_context(_over_ranks(job, protocol, store))
+            return
         ahead = stack.enter_context(ReadAhead(job.checkpoint, job.network, job.plan))
         if job.plan.devices.gpus:
             hashing = stack.enter_context(_threads(usable_threads(None)))
-            answers = _on_gpus(stack, job, protocol, factors)
+            lanes = stack.enter_context(gpus_at_work(job.plan))
+            answers = _on_gpus(job, protocol, factors, lanes)
         else:
             hashing = stack.enter_context(_threads(job.plan.threads))
             answers = _on_cpu(job, protocol, factors, hashing, ahead=ahead)
@@ -132,10 +140,8 @@ def _on_cpu(
 
 
 def _on_gpus(
-    stack: ExitStack, job: Prepared, protocol: Protocol, factors: Mapping[str, float]
+    job: Prepared, protocol: Protocol, factors: Mapping[str, float], lanes: Lanes
 ) -> Iterator[tuple[Unit, UnitSums]]:
-    lanes = stack.enter_context(gpus_at_work(job.plan))
-
     def work(unit: Unit) -> UnitSums:
         layer = job.network.layers[unit.layer]
         with lanes.lane(unit) as lane:
@@ -143,3 +149,26 @@ def _on_gpus(
 
     costs = [unit.weight_bytes for unit in job.plan.units]
     return run_largest_first(job.plan.units, work, lanes, costs=costs)
+
+
+@contextmanager
+def _over_ranks(job: Prepared, protocol: Protocol, store: ShardedArrays) -> Iterator[Pass]:
+    """What lies here is counted on this rank's device, sums are made on its processors."""
+    here = local_job(job, store)
+    threads = here.plan.threads
+    every = replace(protocol, nonfinite="drop")  # counted all the same; the ranks refuse together
+    with ExitStack() as stack:
+        executor = stack.enter_context(_threads(usable_threads(None)))
+        lanes = stack.enter_context(gpus_at_work(here.plan)) if here.plan.devices.gpus else None
+
+        def work(unit: Unit) -> NeighbourCounts:
+            layer = here.network.layers[unit.layer]
+            if lanes is None:
+                return count(here.checkpoint, layer, unit, every)
+            with lanes.lane(unit) as lane:
+                return lane.count(here.checkpoint, layer, unit, every)
+
+        counted = run(here.plan.units, work, lanes or executor, in_flight=threads)
+        answers = summed(counted, here, store, protocol, executor=executor)
+        yield Pass(answers, SharedHashes(job.checkpoint, store))
+        store.ranks.end()

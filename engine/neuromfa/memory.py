@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ _EXTRA_STATE = "_extra_state"
 
 _COMPILED = "_orig_mod"
 """What a compiled module calls the one that it wraps."""
+_WRAPPED = {_COMPILED, "_checkpoint_wrapped_module"}
+"""Parts of names that come from wrappers."""
 
 
 class Arrays:
@@ -135,14 +137,25 @@ def is_module(source: object) -> bool:
     return torch is not None and isinstance(source, torch.nn.Module)
 
 
-def read_module(module: Any) -> tuple[Arrays, dict[str, Any]]:
-    """Tensors of a module, and what is known of them: source, config, kinds of modules."""
+def read_module(module: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Tensors of a module, and what is known of them: source, config, kinds of modules.
+
+    Raises
+    ------
+    UnsupportedError
+        If its weights are in flat parameters (FSDP1).
+    """
     module = unwrapped(module)
     name = type(module).__name__
-    tensors = {unwrapped_name(key): tensor for key, tensor in module.state_dict().items()}
-    arrays = Arrays(tensors, name)
-    kinds = module_kinds(module, arrays.refs)
-    return arrays, {"source": name, "config": module_config(module), "kinds": kinds}
+    fsdp: Any = sys.modules.get("torch.distributed.fsdp")
+    if fsdp and any(isinstance(part, fsdp.FullyShardedDataParallel) for part in module.modules()):
+        raise UnsupportedError(
+            f"{name}: has its weights in the flat parameters of FullyShardedDataParallel; shard it "
+            "with fully_shard, or give its state_dict() of type SHARDED_STATE_DICT on a mesh"
+        )
+    tensors = plain_names(module.state_dict())
+    kinds = module_kinds(module, [n for n in tensors if n.rpartition(".")[2] != _EXTRA_STATE])
+    return tensors, {"source": name, "config": module_config(module), "kinds": kinds}
 
 
 def unwrapped(module: Any) -> Any:
@@ -158,10 +171,21 @@ def unwrapped(module: Any) -> Any:
 
 def unwrapped_name(name: str) -> str:
     """Name of a tensor or a part without what compiled parts add to it."""
-    return ".".join(part for part in name.split(".") if part != _COMPILED)
+    return ".".join(part for part in name.split(".") if part not in _WRAPPED)
 
 
-def module_kinds(module: Any, names: Mapping[str, Any]) -> dict[str, str]:
+def plain_names(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """Tensors by the names that they have without wrappers, also that of data-parallel training."""
+    if not all(isinstance(name, str) for name in tensors):
+        return dict(tensors)
+    parallel = bool(tensors) and all(name.startswith("module.") for name in tensors)
+    names = [unwrapped_name(name.removeprefix("module." * parallel)) for name in tensors]
+    if len(set(names)) < len(names):
+        return dict(tensors)
+    return dict(zip(names, tensors.values(), strict=True))
+
+
+def module_kinds(module: Any, names: Iterable[str]) -> dict[str, str]:
     """Class name of the module that owns each tensor."""
     owners = {
         unwrapped_name(name): type(part).__name__
@@ -235,6 +259,12 @@ def _from_torch(tensor: Any, torch: Any, where: str) -> tuple[npt.NDArray[Any] |
         raise UnsupportedError(f"{where}: is {tensor.layout}; give it dense: .to_dense()")
     if tensor.is_quantized:
         raise UnsupportedError(f"{where}: is quantised ({tensor.dtype}); give it: .dequantize()")
+    kind = type(tensor)
+    if hasattr(kind, "__tensor_flatten__") or kind.__name__ == "ShardedTensor":
+        raise UnsupportedError(
+            f"{where}: is a {kind.__name__}, which stands for other tensors; give it dense and "
+            "whole: .dequantize() if it is quantised"
+        )
     if tensor.device.type == "cuda":
         return _on_gpu(tensor, where)
     if tensor.device.type != "cpu":

@@ -18,6 +18,7 @@ from neuromfa.errors import UnsupportedError
 from neuromfa.gpu_plan import largest_first
 from neuromfa.network import Network, classify
 from neuromfa.protocol import Protocol
+from neuromfa.sharded_arrays import ShardedArrays
 from neuromfa.units import DEFAULT_MEMORY, Plan, plan, plan_for_gpus
 from neuromfa_kernels import DTYPES
 
@@ -93,6 +94,10 @@ def prepare(  # noqa: PLR0913  (those of `neuromfa.analyse`)
         else:
             work = plan(network, protocol, itemsizes, threads=threads, memory=memory)
         yield Prepared(checkpoint, network, work)
+    except BaseException as error:
+        if isinstance(checkpoint.store, ShardedArrays):
+            checkpoint.store.ranks.leave(error)
+        raise
     finally:
         if not given:
             checkpoint.close()
