@@ -16,7 +16,7 @@ KERNELS = ROOT / "kernels" / "neuromfa_kernels"
 
 RANKS = (
     ("errors",),
-    ("protocol", "revisions"),
+    ("plug_ins", "protocol", "revisions"),
     ("neuromfa_kernels",),
     ("gpu_arrays",),
     ("tensors",),
@@ -26,6 +26,7 @@ RANKS = (
     ("sharded_arrays",),
     ("checkpoint", "dequantise"),
     ("patterns",),
+    ("families",),
     ("architectures",),
     ("layers",),
     ("placing",),
