@@ -340,16 +340,25 @@ RANKS = """
 import sys
 import torch, neuromfa
 import live_training as small
+from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-def work(rank, world, folder):
+def work(rank, world, kind, folder):
     store = f"file://{folder}/store"
     torch.distributed.init_process_group("gloo", store, rank=rank, world_size=world)
-    module = DistributedDataParallel(small.model())
+    module, settings = small.model(), {}
+    if kind == "replicas":
+        module = DistributedDataParallel(module)
+    else:
+        for part in (*module, module):
+            fully_shard(part)
+        settings = {"layers": 2, "max_overhead": 0.999}
     calls = []
     log = lambda numbers, step: calls.append((step, numbers["neuromfa/alpha_0"]))
-    with neuromfa.Monitor(module, f"{folder}/run", every=2, log=log) as watch:
-        small.train(module, watch, steps=3)
+    with neuromfa.Monitor(module, f"{folder}/run", every=2, log=log, **settings) as watch:
+        for step in range(4):
+            watch.step(step)
+            module(torch.ones(2, 16)).sum().backward()
     assert not watch.reasons, watch.reasons
     assert [step for step, _ in calls] == ([] if rank else [0, 2, 3]), calls
     torch.distributed.destroy_process_group()
@@ -357,19 +366,19 @@ def work(rank, world, folder):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     world = int(sys.argv[1])
-    torch.multiprocessing.spawn(work, (world, sys.argv[2]), nprocs=world)
+    torch.multiprocessing.spawn(work, (world, *sys.argv[2:]), nprocs=world)
 """
 
 
-@pytest.mark.parametrize("world", [1, 2])
-def test_rank_0_alone_analyses_replicas(tmp_path, world):
+@pytest.mark.parametrize(("world", "kind"), [(1, "replicas"), (2, "replicas"), (2, "shards")])
+def test_rank_0_tells_what_all_ranks_would(tmp_path, world, kind):
     if not torch.distributed.is_available():
         pytest.skip("this torch has no torch.distributed")
     script = tmp_path / "ranks.py"
     script.write_text(RANKS)
     path = [str(ROOT / part) for part in ("engine", "kernels", "tests")]
     done = subprocess.run(
-        [sys.executable, str(script), str(world), str(tmp_path)],
+        [sys.executable, str(script), str(world), kind, str(tmp_path)],
         env={"PYTHONPATH": ":".join(path), "PATH": "", "GLOO_SOCKET_IFNAME": "lo"},
         capture_output=True,
         text=True,
@@ -379,8 +388,11 @@ def test_rank_0_alone_analyses_replicas(tmp_path, world):
     assert done.returncode == 0, done.stderr
     found = neuromfa.read_suite(tmp_path / "run")
     assert [entry.step for entry in found.entries] == [0, 2, 3]
-    plain = neuromfa.analyse(small.model())
-    assert groups(found.analysis(found.entries[0])) == groups(plain)
+    subset = live_weights.Subset(2, 0) if kind == "shards" else None
+    plain = live_weights.analyse_live(small.model(), neuromfa.Protocol(), subset)
+    kept = found.analysis(found.entries[0])
+    assert groups(kept) == groups(plain)
+    assert kept.provenance["content_hash"] == plain.provenance["content_hash"]
 
 
 @pytest.mark.parametrize(

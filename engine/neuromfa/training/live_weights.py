@@ -53,7 +53,7 @@ def analyse_live(
     subset : Subset or None
         Which layers; None for all.
     **settings
-        Of `neuromfa.analyse`; by default on the device of the model.
+        Of `neuromfa.analyse`.
 
     Returns
     -------
@@ -61,7 +61,6 @@ def analyse_live(
         Of a subset, tensors of other layers are excluded by the rule ``subset``, and a warning
         tells how the layers were drawn.
     """
-    settings.setdefault("device", device_of(model))
     if subset is None:
         return analyse(model, protocol, **settings)
     with open_checkpoint(model) as whole:
@@ -83,14 +82,6 @@ def analyse_live(
         coverage={**found.coverage, "excluded": excluded},
         warnings=(*found.warnings, f"a random subset of the network: {note}"),
     )
-
-
-def device_of(model: torch.nn.Module) -> str:
-    """Name of the device that a model lies on, as `neuromfa.analyse` calls it."""
-    parameter = next(model.parameters(), None)
-    if parameter is None or parameter.device.type != "cuda":
-        return "cpu"
-    return f"cuda:{parameter.device.index or 0}"
 
 
 def _drawn(network: Network, subset: Subset) -> set[str]:

@@ -20,7 +20,7 @@ from neuromfa.protocol import Protocol
 from neuromfa.results import Analysis
 from neuromfa.revisions import parse_revision
 from neuromfa.training.live_weights import Subset, analyse_live
-from neuromfa.training.ranks import agreed, is_sharded, rank
+from neuromfa.training.ranks import agreed, rank, shares
 from neuromfa.training.run_directory import BASELINE, RunDirectory, open_run
 
 if TYPE_CHECKING:
@@ -42,8 +42,9 @@ class Monitor:
     Parameters
     ----------
     model : torch.nn.Module or None
-        On whatever device, also compiled or in the wrapper of data-parallel training; then only
-        rank 0 analyses it, while every rank calls `step`. Of None, nothing is analysed.
+        On whatever device, also compiled, in the wrapper of data-parallel training, or sharded.
+        Every rank calls `step`: of replicas rank 0 analyses its own, of shards each rank its part,
+        and rank 0 keeps and logs. Of None, nothing is analysed.
     directory : path, optional
         Where full results are kept, as those of a suite: `read_suite` and ``neuromfa report`` read
         them. A training that is resumed goes on in the same one. None keeps none.
@@ -66,7 +67,7 @@ class Monitor:
         Of the model in the results; that of its class by default.
     **settings
         ``threads``, ``memory``, ``device``, ``device_memory``, ``architectures`` and ``structure``
-        of `analyse`. The device is that of the model by default.
+        of `analyse`, which by default works where the model lies.
 
     Attributes
     ----------
@@ -197,7 +198,7 @@ class Monitor:
                 elapsed = time.perf_counter() - self._began
                 share = (self.seconds + self._cost) / (elapsed + self._cost)
                 due = share <= self._max_overhead
-                if rank() is not None and self._model is not None and is_sharded(self._model):
+                if rank() is not None and self._model is not None and shares(self._model):
                     due = agreed(due)
         return due and step != self._last
 
@@ -205,7 +206,7 @@ class Monitor:
         """Analyse, keep and log one step."""
         first_rank = not rank()
         self._last = step
-        if not first_rank and not is_sharded(model):
+        if not first_rank and not shares(model):
             return {}
         began = time.perf_counter()
         numbers: dict[str, float] = {}

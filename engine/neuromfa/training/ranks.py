@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from neuromfa.memory import unwrapped
+from neuromfa.sharded_arrays import is_sharded
 
 if TYPE_CHECKING:
     import torch
@@ -19,14 +19,9 @@ def rank() -> int | None:
     return int(distributed.get_rank())
 
 
-def is_sharded(model: torch.nn.Module) -> bool:
-    """Whether each rank holds a part of a model only."""
-    tensor: Any = sys.modules.get("torch.distributed.tensor")
-    fsdp: Any = sys.modules.get("torch.distributed.fsdp")
-    model = unwrapped(model)
-    if tensor and any(isinstance(p, tensor.DTensor) for p in model.parameters()):
-        return True
-    return bool(fsdp) and any(isinstance(m, fsdp.FullyShardedDataParallel) for m in model.modules())
+def shares(model: torch.nn.Module) -> bool:
+    """Whether each rank holds a part of a model only, so that all have to analyse it together."""
+    return any(is_sharded(parameter) for parameter in model.parameters())
 
 
 def agreed(due: bool) -> bool:  # noqa: FBT001  (the one thing that it is about)
