@@ -55,6 +55,14 @@ class Progress(NamedTuple):
         Bytes of weights counted and to be counted.
     finished : Group or None
         The layer that was completed just now.
+
+    Examples
+    --------
+    >>> import numpy as np, neuromfa
+    >>> done = []
+    >>> analysis = neuromfa.analyse({"map": np.full((20, 30), 0.1)}, progress=done.append)
+    >>> done[-1].done_bytes, done[-1].total_bytes, done[-1].finished.name
+    (4800, 4800, 'map')
     """
 
     done_bytes: int

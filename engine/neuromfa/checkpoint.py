@@ -43,6 +43,8 @@ class Checkpoint:
         What was asked for: a path, ``org/name@revision``, or what it is if it is in memory.
     tensors : mapping of str to TensorRef
         Every tensor by name, in natural order.
+    store : Store
+        Where the bytes are.
     config : mapping
         What ``config.json`` or the module says about the architecture; empty if nothing does.
     files : tuple of FileRecord
@@ -55,6 +57,8 @@ class Checkpoint:
         What is there and not read, or read without being announced.
     commit : str or None
         The commit of a hub checkpoint.
+    closed : bool
+        Whether it was closed.
     """
 
     source: str
@@ -108,10 +112,8 @@ class Checkpoint:
         ------
         UsageError
             If there is no such tensor, no such rows or columns, or the checkpoint is closed.
-        UnsupportedError
-            If several values share a byte.
-        BadInputError
-            If the file changed since the checkpoint was opened.
+        UnsupportedError, BadInputError
+            If several values share a byte; if the file changed since it was opened.
         """
         ref = self._ref(name)
         if cols is None:
@@ -138,10 +140,8 @@ class Checkpoint:
         ------
         UsageError
             If there is no such tensor, no such rows or columns, or the buffer has another size.
-        UnsupportedError
-            If several values share a byte.
-        BadInputError
-            If the file changed since it was opened, or cannot be read.
+        UnsupportedError, BadInputError
+            If several values share a byte; if the file changed, or cannot be read.
         """
         ref = self._ref(name)
         rows = last_row(ref, start, stop, cols=cols, source=self.source) - start
@@ -189,8 +189,7 @@ def open_checkpoint(
     source : path, str, mapping or torch.nn.Module
         A directory, an index or a file of weights; ``org/name`` or ``org/name@revision`` in the
         Hugging Face cache, unless a path of that name exists; a state dict of arrays or tensors
-        (NumPy, torch, anything with DLPack); or a module. What is in memory, also in that of a
-        GPU, is shared, not copied. Wrappers leave no trace in names.
+        (NumPy, torch, DLPack); or a module. What is in memory, on GPUs too, is not copied.
     revision : str, optional
         Branch, tag or commit of a hub checkpoint; ``main`` by default.
     allow_pickle : bool
@@ -202,10 +201,15 @@ def open_checkpoint(
         If the source is nothing that can be opened, or a revision makes no sense.
     BadInputError
         If something is missing, incomplete, or not what it says it is.
-    UnsupportedError
-        If the format or a type is not read.
-    ResourceError
-        If pickles need a newer torch.
+    UnsupportedError, ResourceError
+        If the format or a type is not read; if pickles need a newer torch.
+
+    Examples
+    --------
+    >>> import numpy as np, neuromfa
+    >>> with neuromfa.open_checkpoint({"map": np.eye(3)}) as checkpoint:
+    ...     checkpoint.read("map", 1, 2).tolist()
+    [[0.0, 1.0, 0.0]]
     """
     if isinstance(source, str | os.PathLike):
         return _open_named(os.fspath(source), revision, allow_pickle=allow_pickle)

@@ -48,6 +48,16 @@ def read_scores(
         If a file is missing, broken or none of these; or if two files give different values for
         the same model, revision, task, metric, filter, shots, version and limit: which of them is
         right, no program can know.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib, neuromfa
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     table = pathlib.Path(folder, "scores.csv")
+    ...     _ = table.write_text("model,step,task,metric,value,stderr\\nm,512,piqa,acc,0.6,0.01\\n")
+    ...     (score,) = neuromfa.read_scores(table)
+    >>> score.model, score.step, score.task, score.value
+    ('m', 512, 'piqa', 0.6)
     """
     given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     files = sorted({file for path in given for file in _files(Path(path))})
