@@ -1,6 +1,8 @@
 """Weights that lie on GPUs already: counted there, by simulated GPUs whose streams run late."""
 
 import sys
+import threading
+import time
 
 import ml_dtypes
 import numpy as np
@@ -8,9 +10,11 @@ import pytest
 import torch
 
 import neuromfa
-from neuromfa import devices, gpu_arrays, lanes
+from neuromfa import devices, gpu, gpu_arrays, lanes
 from neuromfa.checkpoint import Checkpoint, open_checkpoint
 from neuromfa.errors import BadInputError, ResourceError, UnsupportedError, UsageError
+from neuromfa.measure import count
+from neuromfa.scheduler import prepare
 from neuromfa_kernels import arrays, cuda_arrays, cuda_feed
 from simt import SimtArray, needs_compiler
 from simulated_gpus import LateDriver
@@ -239,6 +243,46 @@ def test_a_weight_that_is_not_finite_is_named(owners):
     given["1.weight"][3, 4] = torch.inf
     with pytest.raises(BadInputError, match=r"tensor 1.weight is inf at \[3, 4\]"):
         neuromfa.analyse({name: t.as_subclass(OnCuda) for name, t in given.items()})
+
+
+def test_counts_of_a_lane_are_those_of_the_cpu(owners):
+    """What is added over the ranks of a sharded model."""
+    protocol = neuromfa.Protocol(nonfinite="drop")
+    given = model().state_dict()
+    given["1.weight"][3, 4] = torch.nan
+    there = {name: tensor.as_subclass(OnCuda) for name, tensor in given.items()}
+    factors = {"0.weight": 0.0}
+    with prepare(given, protocol) as job, prepare(there, protocol) as held:
+        with lanes.gpus_at_work(held.plan) as working:
+            for unit in held.plan.units:
+                layer = job.network.layers[unit.layer]
+                with working.lane(unit) as lane:
+                    found = lane.count(held.checkpoint, layer, unit, protocol, factors=factors)
+                expected = count(job.checkpoint, layer, unit, protocol, factors=factors)
+                for mine, other in zip(found, expected, strict=True):
+                    assert np.array_equal(mine, other)
+        assert held.plan.chunk_bytes == 0
+
+
+def test_stopped_while_lanes_are_at_work(owners, monkeypatch):
+    begun, measure = [], gpu.Gpu.measure
+
+    def slow(self, checkpoint, layer, unit, protocol, **settings):
+        begun.append(unit)
+        time.sleep(0.05)
+        return measure(self, checkpoint, layer, unit, protocol, **settings)
+
+    def stop(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gpu.Gpu, "measure", slow)
+    rng = np.random.default_rng(0)
+    many = {f"map.{k}": torch.from_numpy(rng.normal(0, 0.1, (8, 8)).astype("f4"))
+            for k in range(40)}  # fmt: skip
+    with pytest.raises(KeyboardInterrupt):
+        neuromfa.analyse({n: t.as_subclass(OnCuda) for n, t in many.items()}, progress=stop)
+    assert len(begun) < 20
+    assert not [t for t in threading.enumerate() if t.name.startswith("neuromfa")]
 
 
 def test_second_passes_read_the_same_weights(owners):

@@ -27,7 +27,7 @@ LAYOUTS = (
 def read_scores(
     paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
 ) -> tuple[Score, ...]:
-    """Read score files, and all ``.json`` and ``.csv`` files of directories.
+    r"""Read score files, and all ``.json`` and ``.csv`` files of directories.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def read_scores(
     >>> import tempfile, pathlib, neuromfa
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     table = pathlib.Path(folder, "scores.csv")
-    ...     _ = table.write_text("model,step,task,metric,value,stderr\\nm,512,piqa,acc,0.6,0.01\\n")
+    ...     _ = table.write_text("model,step,task,metric,value,stderr\nm,512,piqa,acc,0.6,0.01\n")
     ...     (score,) = neuromfa.read_scores(table)
     >>> score.model, score.step, score.task, score.value
     ('m', 512, 'piqa', 0.6)
