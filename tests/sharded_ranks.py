@@ -120,6 +120,14 @@ def interrupted(source, rank):
         return f"{type(error).__name__}: {error}"
 
 
+def opened_once(source, rank):
+    """Analysed, stopped on one rank, and analysed again."""
+    with neuromfa.open_checkpoint(source) as checkpoint:
+        first = record(checkpoint)
+        stopped = interrupted(checkpoint, rank)
+        return [first == record(checkpoint), stopped]
+
+
 def spoiled(mesh):
     """A weight of the last rank is NaN."""
     state = whole().state_dict()
@@ -181,6 +189,7 @@ def cases(rank, size):
         "refused:inside",
         lambda: refusal(lambda: record(conv, neuromfa.Protocol(include=("convolution",)))),
     )
+    yield "again", lambda: opened_once(fsdp(mesh), rank)
     yield "stopped", lambda: interrupted(fsdp(mesh), rank)
     yield (
         "dropped",

@@ -302,9 +302,10 @@ def test_a_gpu_that_cannot_be_used(monkeypatch):
     )
 
 
-def test_a_type_that_cupy_cannot_view(monkeypatch):
+@pytest.mark.parametrize("error", [TypeError, BufferError, ValueError])
+def test_a_type_that_cupy_cannot_view(monkeypatch, error):
     def on_device(_source, name):
-        raise TypeError(f"{name}: CuPy cannot view this OnCuda: no such type")
+        raise error(f"{name}: CuPy cannot view this OnCuda: no such type")
 
     monkeypatch.setattr(cuda_arrays, "on_device", on_device)
     with pytest.raises(UnsupportedError, match=r"cannot view this OnCuda.*; copy it to the host"):

@@ -136,6 +136,7 @@ def test_ranks_stop_together(ranks):
     for rank, found in enumerate(ranks):
         told = f"PartialError: rank 1 of {len(ranks)} stopped: Enough()"
         assert found["stopped"] == ("Enough" if rank == 1 else told)
+        assert found["again"] == [True, found["stopped"]]
 
 
 @given(st.integers(0, 40), st.integers(1, 9))

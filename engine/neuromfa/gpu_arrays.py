@@ -49,6 +49,7 @@ class GpuArray:
 
     def to_host(self, start: int, stop: int, cols: int) -> npt.NDArray[Any]:
         """Copy rows of a 2-D view to main memory."""
+        self.driver.wait(self.ready)  # this thread's stream need not be the owner's
         rows = np.ascontiguousarray(self.driver.to_host(self.matrix(cols)[start:stop]))
         return rows.view(self.dtype)
 
@@ -87,7 +88,7 @@ def take(tensor: Any, where: str) -> GpuArray:
         if array.ndim > 2 and not array.flags.c_contiguous:
             array = array.copy(order="C")
         return GpuArray(array, dtype, driver, driver.mark())
-    except TypeError as error:
+    except (BufferError, TypeError, ValueError) as error:
         raise UnsupportedError(f"{error}; copy it to the host") from error
     except (ImportError, MemoryError, RuntimeError) as error:
         raise ResourceError(f"{error}; or copy it to the host") from error

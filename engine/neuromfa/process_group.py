@@ -93,6 +93,8 @@ class ProcessGroup:
             On every rank, the `problem` of the first rank that has one.
         """
         if self._over:
+            if problem is not None:
+                raise problem
             return
         codes = np.zeros(self.size, np.int32)
         if problem is not None:
@@ -111,6 +113,10 @@ class ProcessGroup:
         if problem is not None:
             raise problem
         raise _KINDS[int(codes[first])](f"rank {first} of {self.size} stopped: {words}")
+
+    def begin(self) -> None:
+        """Take steps together again, for another analysis of what was opened once."""
+        self._over = False
 
     def end(self) -> None:
         """Take no more steps together: no rank waits for another from now on."""

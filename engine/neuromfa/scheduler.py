@@ -66,6 +66,8 @@ def prepare(  # noqa: PLR0913  (those of `neuromfa.analyse`)
         if isinstance(source, Checkpoint)
         else open_checkpoint(source, revision=revision, allow_pickle=allow_pickle)
     )
+    if isinstance(checkpoint.store, ShardedArrays):
+        checkpoint.store.ranks.begin()
     try:
         network = classify(
             checkpoint.tensors,
