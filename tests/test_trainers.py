@@ -2,9 +2,12 @@
 
 import csv
 import math
+import pickle
+import re
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -269,6 +272,14 @@ def test_lightning_settings_are_checked_before_the_training():
         watch_lightning(every=0)
 
 
+def test_a_lightning_monitor_goes_to_other_processes(tmp_path):
+    """Strategies that start processes send it there."""
+    needs("lightning.pytorch")
+    sent = pickle.loads(pickle.dumps(watch_lightning(tmp_path / "run", every=5)))
+    lightning_run(needs("lightning.pytorch"), tmp_path, [sent])
+    assert [e.step for e in neuromfa.read_suite(tmp_path / "run").entries] == [0, 5, 7]
+
+
 def test_the_other_name_of_lightning_is_known():
     """Whichever of the two packages was imported gives the class."""
     needs("pytorch_lightning")
@@ -278,3 +289,24 @@ def test_the_other_name_of_lightning_is_known():
         "assert issubclass(LightningMonitor, pytorch_lightning.Callback)\n"
     )
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
+
+
+PAGE = Path(__file__).parent.parent / "docs" / "training.md"
+EXAMPLES = re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(len(EXAMPLES)))
+def test_examples_of_the_page_run(tmp_path, monkeypatch, capsys, number):
+    """Each in a directory of its own, the last one after the first; comments tell the output."""
+    monkeypatch.chdir(tmp_path)
+    example = EXAMPLES[number]
+    for package in ("transformers", "lightning"):
+        if f"from {package}" in example:
+            needs(package)
+    if "assemble_training" in example:
+        exec(EXAMPLES[0], {})
+    exec(example, {})
+    printed = capsys.readouterr().out
+    assert all(told in printed for told in re.findall(r"^print.*  # (.*)$", example, re.MULTILINE))
+    steps = [entry.step for entry in neuromfa.read_suite("results").entries]
+    assert steps in ([0, 50, 100, 120], [0, 4, 6])

@@ -125,6 +125,7 @@ class Monitor:
         self._kept = 0
         self._seen: int | None = None
         self._last: int | None = None
+        self._turn: int | None = None
         self._cost = 0.0
         self._began = time.perf_counter()
         self.seconds = 0.0
@@ -183,18 +184,18 @@ class Monitor:
         if last and self._seen is not None and self._seen != self._last:
             self.step(self._seen, due=True)
         self._model = None
-        if self._run is not None:
-            began = time.perf_counter()
-            with self._harmless(self._seen, "results were not put together"):
+        began = time.perf_counter()
+        with self._harmless(self._seen, "results were not put together"), self._stack:
+            if self._run is not None:
                 self._run.assemble()
-            self.seconds += time.perf_counter() - began
-            self._run = None
-        self._stack.close()
+        self._run = None
+        self.seconds += time.perf_counter() - began
 
     def _is_due(self, step: int, *, due: bool | None) -> bool:
+        before, self._turn = self._turn, step // self._every
         if due is None:
-            due = self._last is None or step // self._every != self._last // self._every
-            if due and self._last is not None and self._max_overhead is not None:
+            due = self._turn != before
+            if due and before is not None and self._max_overhead is not None:
                 elapsed = time.perf_counter() - self._began
                 share = (self.seconds + self._cost) / (elapsed + self._cost)
                 due = share <= self._max_overhead
@@ -262,11 +263,11 @@ class Monitor:
 
     def _opened(self, directory: str | os.PathLike[str]) -> RunDirectory:
         if self._run is None:
-            run = self._stack.enter_context(open_run(directory, self._training))
-            if self._given is not None:
-                place = parse_revision(self._given.source).step
-                run.keep(BASELINE, self._given, {}, step=place)
-            self._run = run
+            self._run = self._stack.enter_context(open_run(directory, self._training))
+        if self._given is not None:
+            place = parse_revision(self._given.source).step
+            self._run.keep(BASELINE, self._given, {}, step=place)
+            self._given = None
         return self._run
 
     @contextmanager
