@@ -36,6 +36,8 @@ BUILDS = {
 }
 KERNEL = re.compile(r"__global__\s+void\s+(?:__launch_bounds__\s*\(\s*(\d+)[^)]*\)\s*)?(\w+)\s*\(")
 PLACE = re.compile(r"\[pc ([0-9a-f]+)\]")
+_loading = threading.Lock()
+"""A library is made once, also when several lanes ask for it at the same time."""
 
 needs_compiler = pytest.mark.skipif(
     shutil.which("g++") is None, reason="the harness needs g++, which is not installed"
@@ -176,7 +178,8 @@ class SimtDriver:
 
     def kernel_of(self, text, name, *, defines=None):
         every = {**self.defines, **(defines or {})}
-        library, kernels = _load(text, self.build, tuple(sorted(every.items())))
+        with _loading:
+            library, kernels = _load(text, self.build, tuple(sorted(every.items())))
         return Kernel(library, name, kernels[name])
 
     def launch(self, kernel, args, *, grid, block, shared=0):

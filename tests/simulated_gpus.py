@@ -36,7 +36,7 @@ class LateDriver:
     """The interface of `neuromfa_kernels.cuda_driver.Driver`, late and on the CPU."""
 
     def __init__(self, device=0, *, simt=None, stream=None, free=1 << 30, **settings):
-        self.simt = simt or SimtDriver(**settings)
+        self.simt, self.device = simt or SimtDriver(**settings), device
         self.name = f"{self.simt.name} number {device}"
         self.stream, self.free = stream or Stream(), free
         self.addressed = []
@@ -69,7 +69,7 @@ class LateDriver:
         return self.simt.to_host(array)
 
     def lane(self):
-        return LateDriver(simt=self.simt, free=self.free)
+        return LateDriver(self.device, simt=self.simt, free=self.free)
 
     def pinned(self, nbytes):
         return np.full(nbytes, 0xA5, np.uint8)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import neuromfa
-from neuromfa import cli, devices, doctor, gpu, gpu_plan, units
+from neuromfa import cli, devices, doctor, gpu_plan, lanes, units
 from neuromfa.errors import BadInputError, ResourceError, UsageError
 from neuromfa.multifractal import moments
 from neuromfa_kernels import cuda_feed
@@ -34,7 +34,7 @@ def machine(monkeypatch):
 
         monkeypatch.setattr(devices, "device_count", lambda: count)
         monkeypatch.setattr(devices, "Driver", driver)
-        monkeypatch.setattr(gpu, "Driver", driver)
+        monkeypatch.setattr(lanes, "Driver", driver)
         return made
 
     return build

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.distributed import fsdp
 
 from broken.make import safetensors
 from neuromfa.checkpoint import open_checkpoint
@@ -17,9 +18,9 @@ from neuromfa.errors import BadInputError, ResourceError, UnsupportedError, Usag
 
 
 class Elsewhere(torch.Tensor):
-    """Says that it is on a GPU."""
+    """Says that it is on a device of another kind."""
 
-    device = torch.device("cuda:1")
+    device = torch.device("xpu:1")
 
 
 class Negated(torch.Tensor):
@@ -126,7 +127,7 @@ ONE = torch.ones(2)
     [
         (ONE.to("meta"), BadInputError, "has no values (device meta); load the weights first"),
         (ONE.as_subclass(Elsewhere), UnsupportedError,
-         "is on cuda:1, which is not read yet; copy it to the host: .cpu()"),
+         "is on xpu:1, which is not read; copy it to the host: .cpu()"),
         (ONE.to_sparse(), UnsupportedError, "is torch.sparse_coo; give it dense: .to_dense()"),
         (torch.empty(2, dtype=torch.uint4), UnsupportedError,
          "is stored as uint4; convert it to float32 or bfloat16"),
@@ -234,6 +235,67 @@ def test_module():
             "layers.1.weight": "again.weight",
         }
         assert checkpoint.read("temperature").shape == (1, 1)
+
+
+def compiled(module):
+    return torch.compile(module, backend="eager")  # nothing is ever run
+
+
+def wrapped():
+    yield "plain", lambda model: model
+    yield "compiled", compiled
+    yield "parallel", torch.nn.DataParallel
+    yield "both", lambda model: torch.nn.DataParallel(compiled(model))
+
+    def inside(model):
+        model.layers[1] = compiled(model.layers[1])
+        return model
+
+    yield "a part compiled", inside
+
+
+@pytest.mark.parametrize("wrap", [pytest.param(w, id=name) for name, w in wrapped()])
+def test_wrappers_leave_no_trace(wrap):
+    def opened(source):
+        with open_checkpoint(source) as checkpoint:
+            hashes = {name: checkpoint.digest(name) for name in checkpoint.tensors}
+            return hashes, checkpoint.kinds, checkpoint.config, checkpoint.source
+
+    torch.manual_seed(0)
+    expected = opened(Model())
+    torch.manual_seed(0)
+    module = wrap(Model())
+    assert opened(module) == expected
+    assert opened(module.state_dict())[0] == expected[0]
+
+
+def test_names_that_only_look_like_wrappers_stay():
+    with open_checkpoint({"module.a": ONE, "b": ONE}) as checkpoint:
+        assert set(checkpoint.tensors) == {"module.a", "b"}
+    with open_checkpoint({"a._orig_mod.b": ONE, "a.b": ONE}) as checkpoint:
+        assert set(checkpoint.tensors) == {"a._orig_mod.b", "a.b"}
+
+
+def test_flat_parameters_are_refused(monkeypatch):
+    class Flat(torch.nn.Module):
+        pass
+
+    monkeypatch.setattr(fsdp, "FullyShardedDataParallel", Flat)
+    assert refusal(UnsupportedError, torch.nn.Sequential(Flat())) == (
+        "Sequential: has its weights in the flat parameters of FullyShardedDataParallel; shard it "
+        "with fully_shard, or give its state_dict() of type SHARDED_STATE_DICT on a mesh"
+    )
+
+
+def test_tensors_that_stand_for_others_are_refused():
+    class Quantised(torch.Tensor):
+        def __tensor_flatten__(self):
+            return ["codes", "scale"], None
+
+    assert refusal(UnsupportedError, {"w": ONE.as_subclass(Quantised)}) == (
+        "state dict: tensor w: is a Quantised, which stands for other tensors; give it dense and "
+        "whole: .dequantize() if it is quantised"
+    )
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from neuromfa.suites.suite import Suite, SuiteModel
     from neuromfa.suites.suite_results import SuiteResults, read_suite
     from neuromfa.suites.work import SuiteProgress
+    from neuromfa.training.monitor import Monitor
 
 __version__ = "0.1.0"
 
@@ -89,6 +90,7 @@ _HOMES = {
     "suites.suite": ("Suite", "SuiteModel"),
     "suites.suite_results": ("SuiteResults", "read_suite"),
     "suites.work": ("SuiteProgress",),
+    "training.monitor": ("Monitor",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -106,6 +108,7 @@ __all__ = [
     "HopAnalysis",
     "Joined",
     "MeasuredCheckpoint",
+    "Monitor",
     "NetworkGraph",
     "NeuromfaError",
     "PartialError",

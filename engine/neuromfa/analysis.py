@@ -59,6 +59,14 @@ class Progress(NamedTuple):
         Bytes of weights counted and to be counted.
     finished : Group or None
         The layer that was completed just now.
+
+    Examples
+    --------
+    >>> import numpy as np, neuromfa
+    >>> done = []
+    >>> analysis = neuromfa.analyse({"map": np.full((20, 30), 0.1)}, progress=done.append)
+    >>> done[-1].done_bytes, done[-1].total_bytes, done[-1].finished.name
+    (4800, 4800, 'map')
     """
 
     done_bytes: int
@@ -76,7 +84,7 @@ def analyse(  # noqa: PLR0913  (the one verb: each setting is a concept of its o
     strict: bool = False,
     threads: int | None = None,
     memory: int = DEFAULT_MEMORY,
-    device: str = "cpu",
+    device: str | None = None,
     device_memory: int | None = None,
     executor: Executor | None = None,
     fractal_dimensions: bool = False,
@@ -89,7 +97,8 @@ def analyse(  # noqa: PLR0913  (the one verb: each setting is a concept of its o
     ----------
     source : path, str, mapping, torch.nn.Module or Checkpoint
         A file or directory, ``org/name`` or ``org/name@revision`` in the Hugging Face cache, a
-        state dict, a module, or what `open_checkpoint` returned (which stays open).
+        state dict of arrays or tensors, a module (on any device, or sharded over ranks that all
+        make this call), or what `open_checkpoint` returned (which stays open).
     protocol : Protocol, optional
         Everything that may change a number.
     revision : str, optional
@@ -104,8 +113,9 @@ def analyse(  # noqa: PLR0913  (the one verb: each setting is a concept of its o
         As many as the process may use by default; changes no bit of the result.
     memory : int
         Bytes of private memory for the work in flight; changes no bit of the result.
-    device : str
+    device : str, optional
         ``"cpu"``; ``"cuda"``, all GPUs; ``"cuda:0,1"``, some; or ``"auto"``, GPUs if there are any.
+        By default the CPU; but weights that lie on a GPU are counted there, by themselves.
         Counts are the same on all; sums agree within 1e-12.
     device_memory : int, optional
         Bytes to use of each GPU; most of what is free if None.

@@ -11,98 +11,30 @@ import itertools
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from neuromfa.errors import BadInputError
+from neuromfa.families import Family, Match
 from neuromfa.patterns import Index, Row, collect
+from neuromfa.plug_ins import ARCHITECTURES, PlugIn, plug_ins
+
+__all__ = ["Family", "Match", "Registry", "load_registry"]
 
 _KEYS = {"title", "model_types", "roots", "blocks", "use", "block", "model", "towers", "tied"}
+OWN = "neuromfa"
+"""Source of the families that are here."""
 _CONFIG_PARTS = ("text_config", "llm_config", "language_config", "decoder", "thinker_config")
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
-    """Where a tensor belongs.
-
-    Attributes
-    ----------
-    row : Row
-        What it is.
-    stack : str
-        Stack of its block.
-    block : tuple of int or None
-        Numbers of its block; None outside the blocks.
-    expert : int or None
-        Number of its expert.
-    pattern : str
-        The part of its name that the registry knows, with # for integers.
-    numbers : tuple of int
-        The integers.
-    """
-
-    row: Row
-    stack: str
-    block: tuple[int, ...] | None
-    expert: int | None
-    pattern: str
-    numbers: tuple[int, ...]
-
-    @property
-    def order(self) -> tuple[object, ...]:
-        """Sorts the tensors of one layer and owner, whatever their order in the file."""
-        return (self.pattern, self.numbers)
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """Architectures that share their tensor names."""
-
-    name: str
-    title: str
-    model_types: tuple[str, ...]
-    roots: frozenset[str]
-    towers: Mapping[str, str]
-    tied: bool
-    rows: tuple[Row, ...]
-    source: str
-    _index: Index = field(repr=False)
-
-    def match(self, name: str) -> Match | None:
-        """Find the row of a tensor by the longest pattern that its name ends with."""
-        parts = name.removesuffix(".weight").split(".")
-        numbers = [int(part) if part.isdecimal() else None for part in parts]
-        keys = [
-            "#" if number is not None else part for part, number in zip(parts, numbers, strict=True)
-        ]
-        tower = ""
-        for start, part in enumerate(parts):
-            pattern = ".".join(keys[start:])
-            values = tuple(number for number in numbers[start:] if number is not None)
-            for slots, stack, row in self._index.get(tower + pattern, ()):
-                if all(s == v for s, v in zip(slots, values, strict=True) if isinstance(s, int)):
-                    return _match(row, stack, pattern, slots=slots, values=values)
-            if part in self.towers and not tower:
-                tower = f"{self.towers[part]}:"
-            elif part not in self.roots and part not in self.towers:
-                return None
-        return None
-
-
-def _match(
-    row: Row, stack: str, pattern: str, *, slots: tuple[str | int, ...], values: tuple[int, ...]
-) -> Match:
-    named = list(zip(slots, values, strict=True))
-    block = tuple(value for slot, value in named if slot == "block")
-    expert = next((value for slot, value in named if slot == "expert"), None)
-    return Match(row, stack, block if block or stack else None, expert, pattern, values)
-
-
-@dataclass(frozen=True, slots=True)
 class Registry:
-    """All families, the canonical order of roles and stacks, and the rules of exclusion."""
+    """All families, the canonical order of roles and stacks, and the rules of exclusion.
+
+    `installed` are the families that come from plug-ins, `problems` what is wrong with those.
+    """
 
     families: Mapping[str, Family]
     roles: Mapping[str, str]
@@ -113,6 +45,8 @@ class Registry:
     endings: Mapping[str, tuple[str, ...]]
     outside: Mapping[str, tuple[str, ...]]
     quantised: Mapping[str, tuple[str, ...]]
+    installed: frozenset[str] = frozenset()
+    problems: tuple[str, ...] = ()
 
     def family(self, name: str) -> Family | None:
         """The family of that name, or the one that lists it as a model type."""
@@ -150,7 +84,10 @@ class Registry:
         """
         if name is None:
             return [
-                {"family": f.name, "title": f.title, "model_types": ", ".join(f.model_types)}
+                {
+                    **{"family": f.name, "title": f.title},
+                    **{"model_types": ", ".join(f.model_types), "source": f.source},
+                }
                 for f in self.families.values()
             ]
         if (family := self.family(name)) is None:
@@ -171,7 +108,7 @@ class Registry:
 
 @lru_cache(maxsize=8)
 def load_registry(extra: Path | None = None) -> Registry:
-    """Read the registry, and a user's file in the same format on top of it.
+    """Read the registry, a user's file in the same format on top of it, and what plug-ins add.
 
     Parameters
     ----------
@@ -197,8 +134,8 @@ def load_registry(extra: Path | None = None) -> Registry:
         for name, entry in added.get("family", {}).items():
             families[name] = _family(name, entry, source=str(extra), **outline)
     for name, entry in data["family"].items():
-        families.setdefault(name, _family(name, entry, source=own.name, **outline))
-    return Registry(
+        families.setdefault(name, _family(name, entry, source=OWN, **outline))
+    registry = Registry(
         families,
         data["roles"],
         data["rules"],
@@ -209,6 +146,34 @@ def load_registry(extra: Path | None = None) -> Registry:
         {rule: tuple(v) for rule, v in data["outside"].items()},
         {name: tuple(v) for name, v in data["quantised"].items()},
     )
+    return _with_plug_ins(registry, data)
+
+
+def _with_plug_ins(registry: Registry, data: Mapping[str, Any]) -> Registry:
+    """Add the families of installed distributions, which replace none; note those that fail."""
+    families, problems = dict(registry.families), []
+    for plug_in in plug_ins(ARCHITECTURES):
+        try:
+            for family in _plugged(plug_in, data):
+                first = families.setdefault(family.name, family)
+                by_file = first.name in registry.families and first.source != OWN
+                if first is not family and not by_file:
+                    problems.append(f"{plug_in}: family {family.name}: is that of {first.source}")
+        except BadInputError as error:
+            problems.append(f"{error}; its architectures are not known")
+    installed = frozenset(families) - frozenset(registry.families)
+    return replace(registry, families=families, installed=installed, problems=tuple(problems))
+
+
+def _plugged(plug_in: PlugIn, data: Mapping[str, Any]) -> list[Family]:
+    text, source = plug_in.registry_text(), plug_in.distribution
+    try:
+        added = tomllib.loads(text)
+        parts = {**data["part"], **added.get("part", {})}
+        entries = dict(added.get("family", {}))
+    except (tomllib.TOMLDecodeError, TypeError, ValueError) as error:
+        raise BadInputError(f"{plug_in}: registry is not valid: {error}") from error
+    return [_family(n, e, source=source, data=data, parts=parts) for n, e in entries.items()]
 
 
 def _read(path: Path) -> dict[str, Any]:

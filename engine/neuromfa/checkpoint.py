@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,14 +16,17 @@ from neuromfa.directory import WeightFiles, find_weights, given_file, is_directo
 from neuromfa.errors import BadInputError, UsageError
 from neuromfa.hub import cache_directory, fetch_snapshot, find_snapshot, parse_hub_name
 from neuromfa.mapped_files import MappedFiles
-from neuromfa.memory import Arrays, is_module, module_config, module_kinds
+from neuromfa.memory import Arrays, is_module, plain_names, read_module
 from neuromfa.npy_file import open_npy
 from neuromfa.pickle_file import read_pickle
 from neuromfa.safetensors_file import file_size, read_header, read_object
+from neuromfa.sharded_arrays import ShardedArrays, hold
 from neuromfa.tensors import FileRecord, Store, TensorRef, last_row, natural_key, shown
 
 if TYPE_CHECKING:
     import torch
+
+    from neuromfa.gpu_arrays import GpuArray
 
 __all__ = ["Checkpoint", "FileRecord", "TensorRef", "open_checkpoint"]
 
@@ -41,6 +43,8 @@ class Checkpoint:
         What was asked for: a path, ``org/name@revision``, or what it is if it is in memory.
     tensors : mapping of str to TensorRef
         Every tensor by name, in natural order.
+    store : Store
+        Where the bytes are.
     config : mapping
         What ``config.json`` or the module says about the architecture; empty if nothing does.
     files : tuple of FileRecord
@@ -53,6 +57,8 @@ class Checkpoint:
         What is there and not read, or read without being announced.
     commit : str or None
         The commit of a hub checkpoint.
+    closed : bool
+        Whether it was closed.
     """
 
     source: str
@@ -72,12 +78,7 @@ class Checkpoint:
     def __enter__(self) -> Checkpoint:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -104,18 +105,15 @@ class Checkpoint:
         Returns
         -------
         array, shape (stop - start, cols)
-            In the stored type. In a file whose header is not padded the values can be misaligned
-            (``flags.aligned`` is False), which NumPy and Numba allow; rows of a tensor in memory
-            that is not contiguous are a copy.
+            In the stored type; misaligned (``flags.aligned`` is False) in a file whose header is
+            not padded; a copy if the tensor is in memory and not contiguous, or on a GPU.
 
         Raises
         ------
         UsageError
             If there is no such tensor, no such rows or columns, or the checkpoint is closed.
-        UnsupportedError
-            If several values share a byte.
-        BadInputError
-            If the file changed since the checkpoint was opened.
+        UnsupportedError, BadInputError
+            If several values share a byte; if the file changed since it was opened.
         """
         ref = self._ref(name)
         if cols is None:
@@ -142,16 +140,18 @@ class Checkpoint:
         ------
         UsageError
             If there is no such tensor, no such rows or columns, or the buffer has another size.
-        UnsupportedError
-            If several values share a byte.
-        BadInputError
-            If the file changed since the checkpoint was opened, or cannot be read.
+        UnsupportedError, BadInputError
+            If several values share a byte; if the file changed, or cannot be read.
         """
         ref = self._ref(name)
         rows = last_row(ref, start, stop, cols=cols, source=self.source) - start
         if out.size != (wanted := rows * cols * ref.itemsize):
             raise UsageError(f"tensor {shown(name)}: {wanted} bytes do not fit {out.size} exactly")
         self.store.copy_rows(ref, start, cols, out)
+
+    def on_gpu(self, name: str) -> GpuArray:
+        """Return a tensor that lies on a GPU, where it is."""
+        return self.store.on_gpu(self._ref(name))
 
     def prefetch(self, name: str) -> None:
         """Bring a tensor that lies on another machine into the system's cache, in large reads."""
@@ -188,8 +188,8 @@ def open_checkpoint(
     ----------
     source : path, str, mapping or torch.nn.Module
         A directory, an index or a file of weights; ``org/name`` or ``org/name@revision`` in the
-        Hugging Face cache, unless a path of that name exists; a state dict of NumPy arrays or
-        torch tensors; or a module. What is in memory is shared, not copied.
+        Hugging Face cache, unless a path of that name exists; a state dict of arrays or tensors
+        (NumPy, torch, DLPack); or a module. What is in memory, on GPUs too, is not copied.
     revision : str, optional
         Branch, tag or commit of a hub checkpoint; ``main`` by default.
     allow_pickle : bool
@@ -201,26 +201,29 @@ def open_checkpoint(
         If the source is nothing that can be opened, or a revision makes no sense.
     BadInputError
         If something is missing, incomplete, or not what it says it is.
-    UnsupportedError
-        If the format or a type is not read.
-    ResourceError
-        If pickles need a newer torch.
+    UnsupportedError, ResourceError
+        If the format or a type is not read; if pickles need a newer torch.
+
+    Examples
+    --------
+    >>> import numpy as np, neuromfa
+    >>> with neuromfa.open_checkpoint({"map": np.eye(3)}) as checkpoint:
+    ...     checkpoint.read("map", 1, 2).tolist()
+    [[0.0, 1.0, 0.0]]
     """
     if isinstance(source, str | os.PathLike):
         return _open_named(os.fspath(source), revision, allow_pickle=allow_pickle)
     if revision is not None:
         raise UsageError(f"revision {revision}: only a hub checkpoint has revisions; leave it out")
     if isinstance(source, Mapping):
-        return _open_arrays(Arrays(source, "state dict"), source="state dict")
+        return _open_arrays(hold(plain_names(source), "state dict"), source="state dict")
     if not is_module(source):
         raise UsageError(
             f"source: is a {type(source).__name__}; give a path, org/name[@revision], a state "
             "dict or a torch module"
         )
-    name = type(source).__name__
-    arrays = Arrays(source.state_dict(), name)
-    kinds = module_kinds(source, arrays.refs)
-    return _open_arrays(arrays, source=name, config=module_config(source), kinds=kinds)
+    tensors, rest = read_module(source)
+    return _open_arrays(hold(tensors, rest["source"]), **rest)
 
 
 def _open_named(source: str, revision: str | None, *, allow_pickle: bool) -> Checkpoint:
@@ -287,7 +290,7 @@ def _open_npy(path: Path, *, source: str) -> Checkpoint:
     return Checkpoint(source=source, tensors={ref.name: ref}, store=store, files=files)
 
 
-def _open_arrays(arrays: Arrays, **rest: Any) -> Checkpoint:
+def _open_arrays(arrays: Arrays | ShardedArrays, **rest: Any) -> Checkpoint:
     return Checkpoint(
         tensors=_in_order(arrays.refs), store=arrays, aliases=arrays.aliases(), **rest
     )

@@ -175,7 +175,10 @@ def architectures(family: str | None, architectures: Path | None, *, as_json: bo
     from neuromfa import console  # noqa: PLC0415  (slow to import)
     from neuromfa.architectures import load_registry  # noqa: PLC0415
 
-    rows = load_registry(architectures).describe(family)
+    registry = load_registry(architectures)
+    rows = registry.describe(family)
+    for problem in registry.problems:
+        click.echo(f"neuromfa: warning: {problem}", err=True)
     if as_json:
         click.echo(json.dumps(rows, indent=1))
     else:

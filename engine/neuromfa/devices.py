@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from neuromfa.errors import ResourceError, UsageError
@@ -119,6 +120,40 @@ def worker_devices(asked: str) -> Devices:
             "sees; give each its own by CUDA_VISIBLE_DEVICES"
         )
     return CPU if asked == "cpu" else Devices((0,))
+
+
+def where_weights_lie(
+    found: Devices, asked: str | None, gpus: Collection[int], *, source: str
+) -> Devices:
+    """Choose the devices for weights of which some are on GPUs: the array decides.
+
+    Parameters
+    ----------
+    found : Devices
+        What was asked for.
+    asked : str or None
+        How; None if nothing was.
+    gpus : collection of int
+        GPUs that weights lie on.
+    source : str
+        What messages call the weights.
+
+    Raises
+    ------
+    UsageError
+        If other devices were asked for.
+    """
+    if not gpus:
+        return found
+    there = Devices(tuple(sorted(gpus)), "the weights lie there")
+    if asked is None:
+        return there
+    if not set(gpus) <= set(found.gpus):
+        raise UsageError(
+            f"{source}: has weights on {there}, and device {asked} is {found}; "
+            "leave the device out, or copy the weights"
+        )
+    return found
 
 
 def smallest_free_memory(devices: Devices) -> int:

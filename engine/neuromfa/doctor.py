@@ -12,7 +12,9 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from neuromfa.architectures import load_registry
 from neuromfa.devices import find_devices
+from neuromfa.plug_ins import SCORE_READERS, PlugIn, plug_ins
 from neuromfa.provenance import versions
 from neuromfa_kernels import NeighbourCounts, count_neighbours, radius_table
 from neuromfa_kernels.cpu_threads import usable_threads
@@ -41,8 +43,36 @@ def examine() -> list[dict[str, Any]]:
             "ok": True,
             "detail": ", ".join(f"{k} {v or 'not installed'}" for k, v in found.items()),
         },
+        *_plug_ins(),
         *_gpus(),
     ]
+
+
+def _plug_ins() -> list[dict[str, Any]]:
+    """What other distributions add, and whether it works."""
+    registry = load_registry()
+    of: dict[str, list[str]] = {}
+    for name in sorted(registry.installed):
+        of.setdefault(registry.families[name].source, []).append(name)
+    return [
+        *(
+            {"check": f"architectures of {d}", "ok": True, "detail": ", ".join(names)}
+            for d, names in of.items()
+        ),
+        *(
+            {"check": "architectures of others", "ok": False, "detail": p}
+            for p in registry.problems
+        ),
+        *(
+            _check(f"scores read by {p.distribution}", partial(_loads, p))
+            for p in plug_ins(SCORE_READERS)
+        ),
+    ]
+
+
+def _loads(plug_in: PlugIn) -> str:
+    plug_in.load()
+    return plug_in.name
 
 
 def _gpus() -> list[dict[str, Any]]:

@@ -33,7 +33,7 @@ class LayerSize:
     weight_bytes : int
         Bytes of its weights as stored.
     row_bytes : int
-        Bytes of the longest row that is read in one piece.
+        Bytes of the longest row that is read in one piece; 0 if all lie on a GPU already.
     """
 
     neurons: int
@@ -50,7 +50,7 @@ class GpuPlan:
     pieces : tuple of (int, int, int)
         Layer and its first and last neuron (excluded): the units, in order.
     chunk_bytes : int
-        Weights that are read, copied and counted at a time.
+        Weights that are read, copied and counted at a time; 0 if none are to be copied.
     host_bytes : int
         Most private memory: page-locked rings and all answers.
     device_bytes : int
@@ -96,10 +96,10 @@ def plan_gpus(
     answers = sum(tables + 8 * layer.neurons for layer in layers)
     lanes = gpus * LANES
     longest = max((layer.row_bytes for layer in layers), default=1)
-    least = max(SMALLEST_CHUNK, longest)
+    least = max(SMALLEST_CHUNK, longest) if longest else 0
     if (room := (memory - answers) // (lanes * SLOTS)) < least:
         raise _too_little(memory, answers + lanes * SLOTS * least, gpus)
-    chunk = max(least, min(room, LARGEST_CHUNK) // 4096 * 4096)
+    chunk = max(least, min(room, LARGEST_CHUNK) // 4096 * 4096) if longest else 0
     most_tiles = _tiles_within(device_memory // LANES - SLOTS * chunk, n_radii, tables)
     if not most_tiles:
         need = LANES * (SLOTS * chunk + unit_bytes(1, n_radii, tables))
@@ -155,3 +155,32 @@ def _tiles_within(room: int, n_radii: int, tables: int) -> int:
 def largest_first(weights: Sequence[int]) -> list[int]:
     """Order in which units are handed out: by falling bytes, equal ones in their own order."""
     return sorted(range(len(weights)), key=lambda k: -weights[k])
+
+
+def lightest_first(weights: Sequence[int], gpus: Sequence[int | None], n: int) -> list[int]:
+    """Give work that is tied to no GPU to the one that has least, the largest first.
+
+    Parameters
+    ----------
+    weights : sequence of int
+        Bytes of each piece of work.
+    gpus : sequence of int or None
+        Where each is tied to, as an index below `n`.
+    n : int
+        GPUs.
+
+    Returns
+    -------
+    list of int
+        The GPU of each.
+    """
+    loads = [0] * n
+    for weight, gpu in zip(weights, gpus, strict=True):
+        if gpu is not None:
+            loads[gpu] += weight
+    given = list(gpus)
+    for k in largest_first(weights):
+        if given[k] is None:
+            given[k] = loads.index(min(loads))
+            loads[loads.index(min(loads))] += weights[k]
+    return [gpu for gpu in given if gpu is not None]

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -63,6 +63,10 @@ class MappedFiles:
     def copy_rows(self, ref: TensorRef, start: int, cols: int, out: npt.NDArray[np.uint8]) -> None:
         """Fill a buffer with the bytes of rows of a 2-D view, by few large reads."""
         self._read(ref.file, ref.offset + start * cols * ref.itemsize, out.data)
+
+    def on_gpu(self, ref: TensorRef) -> NoReturn:
+        """Refuse: nothing in a file lies on a GPU."""
+        raise AssertionError(f"tensor {ref.name}: lies in {ref.file}, not on a GPU")
 
     def prefetch(self, ref: TensorRef) -> None:
         """Bring the pages of a tensor into the system's cache by large reads, if they are remote.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -238,6 +238,15 @@ def add_tiles(units: Iterable[TileSums], protocol: Protocol) -> PartitionSums:
 
 def nonfinite_weight(checkpoint: Checkpoint, layer: Layer) -> BadInputError:
     """Look up the first NaN or infinite weight of a layer, for a message that says where it is."""
+    found = find_nonfinite(checkpoint, layer, {})
+    assert found, f"layer {layer.name}: counted a weight that is not finite, found none"
+    return found
+
+
+def find_nonfinite(
+    checkpoint: Checkpoint, layer: Layer, starts: Mapping[str, Sequence[int]]
+) -> BadInputError | None:
+    """Look up the first such weight; `starts` say where a tensor lies in the one it is part of."""
     for part in layer.maps:
         ref = checkpoint.tensors[part.tensor]
         for start in range(part.start, part.stop, BLOCK_ROWS):
@@ -247,10 +256,12 @@ def nonfinite_weight(checkpoint: Checkpoint, layer: Layer) -> BadInputError:
             if bad.any():
                 row, column = np.argwhere(bad)[0]
                 flat = (start + int(row)) * part.cols + int(column)
-                index = [int(i) for i in np.unravel_index(flat, ref.shape)]
+                start_of = starts.get(part.tensor, (0,) * len(ref.shape))
+                at = np.unravel_index(flat, ref.shape)
+                index = [int(i) + s for i, s in zip(at, start_of, strict=True)]
                 return BadInputError(
                     f"{ref.file or checkpoint.source}: tensor {part.tensor} is "
                     f"{weights[row, column]} at {index}; "
                     "analyse without such weights: --nonfinite drop"
                 )
-    raise AssertionError(f"layer {layer.name}: counted a weight that is not finite, found none")
+    return None

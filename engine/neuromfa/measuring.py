@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol as Interface
 
 from neuromfa.checkpoint import Checkpoint
 from neuromfa.cluster.calls import Cluster
 from neuromfa.cluster.on_cluster import OnCluster
-from neuromfa.gpu import gpus_at_work
-from neuromfa.measure import UnitSums, measure
+from neuromfa.lanes import Lanes, gpus_at_work
+from neuromfa.measure import UnitSums, count, measure
 from neuromfa.protocol import Protocol
 from neuromfa.read_ahead import ReadAhead
 from neuromfa.scheduler import Prepared, run, run_largest_first
+from neuromfa.sharded import SharedHashes, local_job, summed
+from neuromfa.sharded_arrays import ShardedArrays
 from neuromfa.units import Unit
+from neuromfa_kernels import NeighbourCounts
 from neuromfa_kernels.cpu_threads import usable_threads
 
 
@@ -85,7 +88,7 @@ def measuring(
     factors: Mapping[str, float],
     cluster: Cluster | None = None,
 ) -> Iterator[Pass]:
-    """Measure all units of a plan: on a cluster, or where the plan says.
+    """Measure all units of a plan: on a cluster, where their weights lie, or where the plan says.
 
     In the end, also by an exception, what was not begun is cancelled, and all threads have ended.
 
@@ -104,27 +107,19 @@ def measuring(
         with OnCluster(job, cluster, protocol, factors) as there:
             yield Pass(there.answers(), there)
         return
+    store = job.checkpoint.store
     with ExitStack() as stack:
-        executor = stack.enter_context(_threads(job.plan.threads))
-        hashing = executor
+        if isinstance(store, ShardedArrays):
+            yield stack.enter_context(_over_ranks(job, protocol, store))
+            return
+        ahead = stack.enter_context(ReadAhead(job.checkpoint, job.network, job.plan))
         if job.plan.devices.gpus:
             hashing = stack.enter_context(_threads(usable_threads(None)))
-            measure_unit = stack.enter_context(gpus_at_work(job.plan))
-            costs = [unit.weight_bytes for unit in job.plan.units]
-        ahead = stack.enter_context(ReadAhead(job.checkpoint, job.network, job.plan))
-
-        def work(unit: Unit) -> UnitSums:
-            layer = job.network.layers[unit.layer]
-            if job.plan.devices.gpus:
-                return measure_unit(job.checkpoint, layer, unit, protocol, factors=factors)
-            ahead.wait(unit.layer)
-            return measure(job.checkpoint, layer, unit, protocol, factors=factors)
-
-        if job.plan.devices.gpus:
-            answers = run_largest_first(job.plan.units, work, executor, costs=costs)
+            lanes = stack.enter_context(gpus_at_work(job.plan))
+            answers = _on_gpus(job, protocol, factors, lanes)
         else:
-            found = run(job.plan.units, work, executor, in_flight=2 * job.plan.threads)
-            answers = _read_on(found, job, ahead)
+            hashing = stack.enter_context(_threads(job.plan.threads))
+            answers = _on_cpu(job, protocol, factors, hashing, ahead=ahead)
         yield Pass(answers, Hashes(job.checkpoint, hashing))
 
 
@@ -137,10 +132,56 @@ def _threads(number: int) -> Iterator[ThreadPoolExecutor]:
         executor.shutdown(cancel_futures=True)
 
 
-def _read_on(
-    answers: Iterator[tuple[Unit, UnitSums]], job: Prepared, ahead: ReadAhead
+def _on_cpu(
+    job: Prepared,
+    protocol: Protocol,
+    factors: Mapping[str, float],
+    executor: Executor,
+    *,
+    ahead: ReadAhead,
 ) -> Iterator[tuple[Unit, UnitSums]]:
-    for unit, sums in answers:
+    layers = job.network.layers
+
+    def work(unit: Unit) -> UnitSums:
+        ahead.wait(unit.layer)
+        return measure(job.checkpoint, layers[unit.layer], unit, protocol, factors=factors)
+
+    for unit, sums in run(job.plan.units, work, executor, in_flight=2 * job.plan.threads):
         yield unit, sums
-        if unit.stop == job.network.layers[unit.layer].neurons:
+        if unit.stop == layers[unit.layer].neurons:
             ahead.finished(unit.layer)
+
+
+def _on_gpus(
+    job: Prepared, protocol: Protocol, factors: Mapping[str, float], lanes: Lanes
+) -> Iterator[tuple[Unit, UnitSums]]:
+    def work(unit: Unit) -> UnitSums:
+        layer = job.network.layers[unit.layer]
+        with lanes.lane(unit) as lane:
+            return lane.measure(job.checkpoint, layer, unit, protocol, factors=factors)
+
+    costs = [unit.weight_bytes for unit in job.plan.units]
+    return run_largest_first(job.plan.units, work, lanes, costs=costs)
+
+
+@contextmanager
+def _over_ranks(job: Prepared, protocol: Protocol, store: ShardedArrays) -> Iterator[Pass]:
+    """What lies here is counted on this rank's device, sums are made on its processors."""
+    here = local_job(job, store)
+    threads = here.plan.threads
+    every = replace(protocol, nonfinite="drop")  # counted all the same; the ranks refuse together
+    with ExitStack() as stack:
+        executor = stack.enter_context(_threads(usable_threads(None)))
+        lanes = stack.enter_context(gpus_at_work(here.plan)) if here.plan.devices.gpus else None
+
+        def work(unit: Unit) -> NeighbourCounts:
+            layer = here.network.layers[unit.layer]
+            if lanes is None:
+                return count(here.checkpoint, layer, unit, every)
+            with lanes.lane(unit) as lane:
+                return lane.count(here.checkpoint, layer, unit, every)
+
+        counted = run(here.plan.units, work, lanes or executor, in_flight=threads)
+        answers = summed(counted, here, store, protocol, executor=executor)
+        yield Pass(answers, SharedHashes(job.checkpoint, store))
+        store.ranks.end()

@@ -1,29 +1,38 @@
-"""Tensors that are in memory already: NumPy arrays and torch tensors, read without a copy."""
+"""Tensors that are in memory already, of this machine or of its GPUs: read without a copy."""
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from neuromfa.errors import BadInputError, UnsupportedError, UsageError
+from neuromfa.gpu_arrays import GpuArray, lies_on_gpu, take
 from neuromfa.mapped_files import BLOCK_BYTES
 from neuromfa.tensors import TensorRef, array_dtype, is_packed, leading_axes, natural_key, shown
+from neuromfa_kernels.arrays import as_array
 
 _EXTRA_STATE = "_extra_state"
 """Last part of the names under which torch modules save what is not a tensor."""
 
+_COMPILED = "_orig_mod"
+"""What a compiled module calls the one that it wraps."""
+_WRAPPED = {_COMPILED, "_checkpoint_wrapped_module"}
+"""Parts of names that come from wrappers."""
+
 
 class Arrays:
-    """Tensors in memory, as NumPy arrays that share it.
+    """Tensors in memory, as arrays that share it.
 
     Parameters
     ----------
-    tensors : mapping of str to array or torch tensor
-        What to read. Torch is not imported for it.
+    tensors : mapping of str to array or tensor
+        What to read: NumPy and CuPy arrays, torch tensors on the CPU or on NVIDIA GPUs, anything
+        with ``__dlpack__`` that lies there. Torch is not imported for it.
     source : str
         What messages call it.
 
@@ -34,11 +43,14 @@ class Arrays:
     BadInputError
         If a tensor has no values, or there is none.
     UnsupportedError
-        If a tensor is not in host memory, not dense, or of a type that is not known.
+        If a tensor is on a device of another kind, not dense, or of a type that is not known.
+    ResourceError
+        If a tensor is on a GPU that cannot be used.
     """
 
     def __init__(self, tensors: Mapping[str, Any], source: str) -> None:
         self._arrays: dict[str, npt.NDArray[Any]] = {}
+        self._on_gpus: dict[str, GpuArray] = {}
         self.refs: dict[str, TensorRef] = {}
         for name, tensor in tensors.items():
             if not isinstance(name, str):
@@ -46,6 +58,11 @@ class Arrays:
             if name.rpartition(".")[2] == _EXTRA_STATE:
                 continue
             array, dtype = _as_array(tensor, f"{source}: tensor {shown(name)}")
+            if isinstance(array, GpuArray):
+                self._on_gpus[name] = array
+                shape = tuple(map(int, array.array.shape))
+                self.refs[name] = TensorRef(name, dtype, shape, "", 0, array.driver.device)
+                continue
             shape = array.shape
             if is_packed(dtype) and array.dtype == np.uint8:
                 shape = (*shape[:-1], 2 * shape[-1])  # torch counts bytes of two values
@@ -60,35 +77,47 @@ class Arrays:
         """Names of tied tensors, each with the first (in natural order) that is the same memory."""
         first: dict[tuple[Any, ...], str] = {}
         tied = {}
-        for name in sorted(self._arrays, key=natural_key):
-            array = self._arrays[name]
-            if array.size:
-                place = array.__array_interface__["data"][0]
-                key = (place, array.shape, array.strides, self.refs[name].dtype)
-                if (same := first.setdefault(key, name)) != name:
-                    tied[name] = same
+        for name in sorted(self.refs, key=natural_key):
+            if not self.refs[name].size:
+                continue
+            if name in self._on_gpus:
+                place = self._on_gpus[name].place
+            else:
+                array = self._arrays[name]
+                place = (array.__array_interface__["data"][0], array.shape, array.strides)
+            if (same := first.setdefault((*place, self.refs[name].dtype), name)) != name:
+                tied[name] = same
         return tied
 
     def rows(self, ref: TensorRef, start: int, stop: int, cols: int) -> npt.NDArray[Any]:
-        """Rows of a 2-D view; a copy of them if the tensor is not contiguous."""
+        """Rows of a 2-D view; a copy of them if the tensor is not contiguous, or on a GPU."""
+        if ref.gpu is not None:
+            return _read_only(self._on_gpus[ref.name].to_host(start, stop, cols))
         return _rows(self._arrays[ref.name], start, stop, cols)
 
     def blocks(self, ref: TensorRef) -> Iterator[npt.NDArray[np.uint8]]:
         """Bytes of a tensor in C order, a few at a time."""
-        array = self._arrays[ref.name]
-        if not array.size:
+        if ref.gpu is None:
+            shape: tuple[int, ...] = self._arrays[ref.name].shape  # that of bytes, if packed
+        else:
+            shape = ref.shape
+        if not ref.size:
             return
-        cols = array.shape[-1] if array.ndim else 1
-        step = max(1, BLOCK_BYTES // (cols * array.itemsize))
-        rows = array.size // cols
-        for start in range(0, rows, step):
-            yield _rows(array, start, min(start + step, rows), cols).reshape(-1).view(np.uint8)
+        cols = shape[-1] if shape else 1
+        step = max(1, BLOCK_BYTES // (cols * ref.itemsize))
+        n = math.prod(shape) // cols
+        for start in range(0, n, step):
+            yield self.rows(ref, start, min(start + step, n), cols).reshape(-1).view(np.uint8)
 
     def copy_rows(self, ref: TensorRef, start: int, cols: int, out: npt.NDArray[np.uint8]) -> None:
         """Fill a buffer with the bytes of rows of a 2-D view."""
         stop = start + out.size // (cols * ref.itemsize)
-        rows = _rows(self._arrays[ref.name], start, stop, cols)
+        rows = self.rows(ref, start, stop, cols)
         out[:] = np.ascontiguousarray(rows).reshape(-1).view(np.uint8)
+
+    def on_gpu(self, ref: TensorRef) -> GpuArray:
+        """Return a tensor that lies on a GPU."""
+        return self._on_gpus[ref.name]
 
     def prefetch(self, ref: TensorRef) -> None:
         """Nothing: it is in memory."""
@@ -99,6 +128,7 @@ class Arrays:
     def close(self) -> None:
         """Let go of the tensors."""
         self._arrays.clear()
+        self._on_gpus.clear()
 
 
 def is_module(source: object) -> bool:
@@ -107,10 +137,59 @@ def is_module(source: object) -> bool:
     return torch is not None and isinstance(source, torch.nn.Module)
 
 
-def module_kinds(module: Any, names: Mapping[str, Any]) -> dict[str, str]:
+def read_module(module: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Tensors of a module, and what is known of them: source, config, kinds of modules.
+
+    Raises
+    ------
+    UnsupportedError
+        If its weights are in flat parameters (FSDP1).
+    """
+    module = unwrapped(module)
+    name = type(module).__name__
+    fsdp: Any = sys.modules.get("torch.distributed.fsdp")
+    if fsdp and any(isinstance(part, fsdp.FullyShardedDataParallel) for part in module.modules()):
+        raise UnsupportedError(
+            f"{name}: has its weights in the flat parameters of FullyShardedDataParallel; shard it "
+            "with fully_shard, or give its state_dict() of type SHARDED_STATE_DICT on a mesh"
+        )
+    tensors = plain_names(module.state_dict())
+    kinds = module_kinds(module, [n for n in tensors if n.rpartition(".")[2] != _EXTRA_STATE])
+    return tensors, {"source": name, "config": module_config(module), "kinds": kinds}
+
+
+def unwrapped(module: Any) -> Any:
+    """The module inside the wrappers of compilation and of data-parallel training."""
+    torch: Any = sys.modules["torch"]
+    parallel = (torch.nn.parallel.DistributedDataParallel, torch.nn.DataParallel)
+    while True:
+        inner = module.module if isinstance(module, parallel) else getattr(module, _COMPILED, None)
+        if inner is None:
+            return module
+        module = inner
+
+
+def unwrapped_name(name: str) -> str:
+    """Name of a tensor or a part without what compiled parts add to it."""
+    return ".".join(part for part in name.split(".") if part not in _WRAPPED)
+
+
+def plain_names(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """Tensors by the names that they have without wrappers, also that of data-parallel training."""
+    if not all(isinstance(name, str) for name in tensors):
+        return dict(tensors)
+    parallel = bool(tensors) and all(name.startswith("module.") for name in tensors)
+    names = [unwrapped_name(name.removeprefix("module." * parallel)) for name in tensors]
+    if len(set(names)) < len(names):
+        return dict(tensors)
+    return dict(zip(names, tensors.values(), strict=True))
+
+
+def module_kinds(module: Any, names: Iterable[str]) -> dict[str, str]:
     """Class name of the module that owns each tensor."""
     owners = {
-        name: type(part).__name__ for name, part in module.named_modules(remove_duplicate=False)
+        unwrapped_name(name): type(part).__name__
+        for name, part in module.named_modules(remove_duplicate=False)
     }
     kinds = {name: owners.get(name.rpartition(".")[0]) for name in names}
     return {name: kind for name, kind in kinds.items() if kind is not None}
@@ -131,12 +210,15 @@ def _rows(array: npt.NDArray[Any], start: int, stop: int, cols: int) -> npt.NDAr
         rows = np.ascontiguousarray(array[start:stop] if axes else array)
     else:
         rows = array[np.unravel_index(np.arange(start, stop), array.shape[:axes])]
-    rows = rows.reshape(stop - start, cols)
+    return _read_only(rows.reshape(stop - start, cols))
+
+
+def _read_only(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
     rows.flags.writeable = False
     return rows
 
 
-def _as_array(tensor: Any, where: str) -> tuple[npt.NDArray[Any], str]:
+def _as_array(tensor: Any, where: str) -> tuple[npt.NDArray[Any] | GpuArray, str]:
     if isinstance(tensor, np.ndarray):
         if not tensor.dtype.isnative:
             raise UnsupportedError(
@@ -145,12 +227,18 @@ def _as_array(tensor: Any, where: str) -> tuple[npt.NDArray[Any], str]:
             )
         return np.asarray(tensor), _known(tensor.dtype.name, where)
     torch: Any = sys.modules.get("torch")
-    if torch is None or not isinstance(tensor, torch.Tensor):
+    is_tensor = torch is not None and isinstance(tensor, torch.Tensor)
+    if not is_tensor and not hasattr(tensor, "__dlpack_device__") and not lies_on_gpu(tensor):
         raise UsageError(
             f"{where}: is a {type(tensor).__name__}; give a NumPy array or a torch tensor"
         )
     try:
-        return _from_torch(tensor, torch, where)
+        if is_tensor:
+            return _from_torch(tensor, torch, where)
+        if lies_on_gpu(tensor):
+            return _on_gpu(tensor, where)
+        array = as_array(tensor, where)
+        return array, _known(array.dtype.name, where)
     except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise UnsupportedError(
@@ -159,16 +247,29 @@ def _as_array(tensor: Any, where: str) -> tuple[npt.NDArray[Any], str]:
         ) from None
 
 
-def _from_torch(tensor: Any, torch: Any, where: str) -> tuple[npt.NDArray[Any], str]:
+def _on_gpu(tensor: Any, where: str) -> tuple[GpuArray, str]:
+    array = take(tensor, where)
+    return array, _known(array.dtype.name, where)
+
+
+def _from_torch(tensor: Any, torch: Any, where: str) -> tuple[npt.NDArray[Any] | GpuArray, str]:
     if tensor.device.type == "meta":
         raise BadInputError(f"{where}: has no values (device meta); load the weights first")
     if tensor.layout != torch.strided:
         raise UnsupportedError(f"{where}: is {tensor.layout}; give it dense: .to_dense()")
     if tensor.is_quantized:
         raise UnsupportedError(f"{where}: is quantised ({tensor.dtype}); give it: .dequantize()")
+    kind = type(tensor)
+    if hasattr(kind, "__tensor_flatten__") or kind.__name__ == "ShardedTensor":
+        raise UnsupportedError(
+            f"{where}: is a {kind.__name__}, which stands for other tensors; give it dense and "
+            "whole: .dequantize() if it is quantised"
+        )
+    if tensor.device.type == "cuda":
+        return _on_gpu(tensor, where)
     if tensor.device.type != "cpu":
         raise UnsupportedError(
-            f"{where}: is on {tensor.device}, which is not read yet; copy it to the host: .cpu()"
+            f"{where}: is on {tensor.device}, which is not read; copy it to the host: .cpu()"
         )
     detached = tensor.detach()
     dtype = str(tensor.dtype).removeprefix("torch.")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from neuromfa.architectures import Registry, load_registry
+from neuromfa.architectures import Family, Registry, load_registry
 from neuromfa.errors import BadInputError, UnsupportedError
 from neuromfa.layers import Layer, Map, form_layers
 from neuromfa.placing import Placing
@@ -129,7 +129,10 @@ def classify(
             {name: placed.excluded[name] for name in sorted(placed.excluded)},
             unknown,
         ),
-        (*notes, *placed.notes, *_unknown_note(unknown), *_width_notes(layers, registry)),
+        (
+            *(*notes, *placed.notes, *_unknown_note(unknown), *_width_notes(layers, registry)),
+            *_plug_in_notes(family, registry),
+        ),
     )
 
 
@@ -159,6 +162,13 @@ def _unknown_note(unknown: Sequence[str]) -> list[str]:
         return []
     what = "matrix is a layer" if len(unknown) == 1 else "matrices are each a layer"
     return [f"generic rule: {len(unknown)} {what} of its own, [out, in]: {_names(unknown)}"]
+
+
+def _plug_in_notes(family: Family | None, registry: Registry) -> list[str]:
+    """Whose description of the architecture this is, and which plug-ins failed."""
+    if family is None or family.name not in registry.installed:
+        return list(registry.problems)
+    return [f"family {family.name} is described by {family.source}", *registry.problems]
 
 
 def _width_notes(layers: list[Layer], registry: Registry) -> list[str]:

@@ -41,6 +41,12 @@ def q_grid(first: float, last: float, step: float) -> tuple[float, ...]:
     ------
     UsageError
         If the step is not positive or the ends are in the wrong order.
+
+    Examples
+    --------
+    >>> from neuromfa import q_grid
+    >>> q_grid(-1, 1, 0.5)
+    (-1.0, -0.5, 0.0, 0.5, 1.0)
     """
     if not (all(map(math.isfinite, (first, last, step))) and step > 0 and last >= first):
         raise UsageError(f"q grid {first}:{last}:{step}: needs first <= last and a positive step")
@@ -73,6 +79,13 @@ class Protocol:
         `relative_scale`.
     relative_scale : float, optional
         Only for relative distances; `RELATIVE_SCALE` by default.
+
+    Examples
+    --------
+    >>> from neuromfa import Protocol
+    >>> protocol = Protocol(cutoff=200, min_neighbours=5)
+    >>> protocol.n_radii, protocol.to_dict()["distance"]
+    (200, 'inverse')
     """
 
     cutoff: float = 150.0

@@ -68,6 +68,7 @@ def recognise(placing: Placing) -> tuple[Family | None, tuple[str, ...]]:
     if family:
         about = [f"no tensor has a name of family {family.name}, which the config says"]
     found = _fitting(placing)
+    found = [f for f in found if f.name not in registry.installed] or found
     if len(found) == 1:
         return found[0], (*about, f"architecture inferred from tensor names: {found[0].name}")
     if found:

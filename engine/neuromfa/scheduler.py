@@ -17,12 +17,14 @@ from neuromfa.devices import (
     WORKER_DEVICE_MEMORY,
     find_devices,
     smallest_free_memory,
+    where_weights_lie,
     worker_devices,
 )
 from neuromfa.errors import UnsupportedError, UsageError
 from neuromfa.gpu_plan import largest_first
 from neuromfa.network import Network, classify
 from neuromfa.protocol import Protocol
+from neuromfa.sharded_arrays import ShardedArrays
 from neuromfa.units import DEFAULT_MEMORY, Plan, plan, plan_for_gpus
 from neuromfa_kernels import DTYPES
 
@@ -55,7 +57,7 @@ def prepare(  # noqa: PLR0913  (those of `neuromfa.analyse`)
     strict: bool = False,
     threads: int | None = None,
     memory: int = DEFAULT_MEMORY,
-    device: str = "cpu",
+    device: str | None = None,
     device_memory: int | None = None,
     executor: Executor | None = None,
 ) -> Iterator[Prepared]:
@@ -68,13 +70,16 @@ def prepare(  # noqa: PLR0913  (those of `neuromfa.analyse`)
         raise UsageError(
             f"threads {threads}: work on a cluster has as many as it has workers; leave it out"
         )
-    devices = find_devices(device) if executor is None else worker_devices(device)
+    asked = device or "cpu"
+    devices = find_devices(asked) if executor is None else worker_devices(asked)
     given = isinstance(source, Checkpoint)
     checkpoint = (
         source
         if isinstance(source, Checkpoint)
         else open_checkpoint(source, revision=revision, allow_pickle=allow_pickle)
     )
+    if isinstance(checkpoint.store, ShardedArrays):
+        checkpoint.store.ranks.begin()
     try:
         network = classify(
             checkpoint.tensors,
@@ -87,17 +92,30 @@ def prepare(  # noqa: PLR0913  (those of `neuromfa.analyse`)
         )
         check_dtypes(checkpoint, network)
         itemsizes = {name: ref.itemsize for name, ref in checkpoint.tensors.items()}
+        analysed = {tensor for layer in network.layers for tensor in layer.tensors}
+        held = {t: gpu for t in analysed if (gpu := checkpoint.tensors[t].gpu) is not None}
+        devices = where_weights_lie(devices, device, set(held.values()), source=checkpoint.source)
         if devices.gpus:
             limit = device_memory or (
                 WORKER_DEVICE_MEMORY if executor else smallest_free_memory(devices)
             )
             work = plan_for_gpus(
-                network, protocol, itemsizes, devices=devices, memory=memory, device_memory=limit
+                network,
+                protocol,
+                itemsizes,
+                devices=devices,
+                held=held,
+                memory=memory,
+                device_memory=limit,
             )
         else:
             threads = threads if executor is None else 1
             work = plan(network, protocol, itemsizes, threads=threads, memory=memory)
         yield Prepared(checkpoint, network, work)
+    except BaseException as error:
+        if isinstance(checkpoint.store, ShardedArrays):
+            checkpoint.store.ranks.leave(error)
+        raise
     finally:
         if not given:
             checkpoint.close()

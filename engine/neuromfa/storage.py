@@ -39,6 +39,16 @@ def write_analysis(analysis: Analysis, directory: str | os.PathLike[str]) -> tup
     ------
     ResourceError
         If the disk is full or the directory cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np, neuromfa
+    >>> analysis = neuromfa.analyse({"map": np.full((20, 30), 0.1)})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     [path.name for path in neuromfa.write_analysis(analysis, folder)]
+    ...     neuromfa.read_analysis(folder).network.neurons
+    ['analysis.json', 'groups.parquet', 'spectra.parquet']
+    30
     """
     import pyarrow.parquet as pq  # noqa: PLC0415  (slow to import)
 
@@ -85,6 +95,11 @@ def write_layers(layers: Sequence[Group], protocol: Protocol, directory: Path) -
 def read_analysis(path: str | os.PathLike[str]) -> Analysis:
     """Read an ``analysis.json``, or the one in a directory that `write_analysis` made.
 
+    Parameters
+    ----------
+    path : path
+        The file, or its directory.
+
     Raises
     ------
     BadInputError
@@ -109,6 +124,12 @@ def schema(
     ----------
     record : {"analysis", "reference", "graph", "hops"}
         Of ``analysis.json``, of ``reference.json``, of ``graph.json``, or of several hops.
+
+    Examples
+    --------
+    >>> import neuromfa
+    >>> neuromfa.schema()["title"]
+    'neuromfa analysis'
     """
     text = files("neuromfa").joinpath(f"{record}.schema.json").read_text(encoding="utf-8")
     shared = "analysis.schema.json#/"

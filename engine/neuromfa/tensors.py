@@ -6,13 +6,16 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
 from neuromfa.errors import UnsupportedError, UsageError
+
+if TYPE_CHECKING:
+    from neuromfa.gpu_arrays import GpuArray
 
 _READABLE = {
     dtype.name: dtype
@@ -80,6 +83,8 @@ class TensorRef:
         Path of the file it lies in; empty for a tensor in memory.
     offset : int
         First byte in the file; 0 for a tensor in memory.
+    gpu : int or None
+        Number of the GPU that it lies on; None for a file and for main memory.
     """
 
     name: str
@@ -87,6 +92,7 @@ class TensorRef:
     shape: tuple[int, ...]
     file: str
     offset: int
+    gpu: int | None = None
 
     @property
     def size(self) -> int:
@@ -115,6 +121,9 @@ class Store(Protocol):
 
     def blocks(self, ref: TensorRef) -> Iterable[Any]:
         """Bytes of a tensor in C order, a few at a time."""
+
+    def on_gpu(self, ref: TensorRef) -> GpuArray:
+        """A tensor that lies on a GPU."""
 
     def prefetch(self, ref: TensorRef) -> None:
         """Bring a tensor nearer."""

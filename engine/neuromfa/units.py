@@ -6,11 +6,13 @@ piece is whole tiles of a layer and every piece gives its sums tile by tile.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from neuromfa.devices import CPU, Devices
-from neuromfa.errors import ResourceError, UsageError
-from neuromfa.gpu_plan import LANES, LayerSize, plan_gpus
+from neuromfa.errors import ResourceError, UnsupportedError, UsageError
+from neuromfa.gpu_plan import LANES, LayerSize, lightest_first, plan_gpus
 from neuromfa.multifractal import moments
 from neuromfa.network import Layer, Network
 from neuromfa.protocol import Protocol
@@ -25,6 +27,8 @@ SHARED_PAGES = 1 << 30
 """Up to this size a layer's mapped pages are expected to stay in memory while several threads
 work through it side by side; a larger layer is one unit and each page is read once."""
 
+NOTHING_HELD: Mapping[str, int] = MappingProxyType({})
+
 
 @dataclass(frozen=True, slots=True)
 class Unit:
@@ -38,12 +42,15 @@ class Unit:
         Its neurons.
     weight_bytes : int
         Share of the layer's bytes, which tells how far the work is.
+    gpu : int or None
+        The GPU that must do it, where weights lie on GPUs.
     """
 
     layer: int
     start: int
     stop: int
     weight_bytes: int
+    gpu: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,18 +158,36 @@ def plan_for_gpus(
     itemsizes: dict[str, int],
     *,
     devices: Devices,
+    held: Mapping[str, int] = NOTHING_HELD,
     memory: int = DEFAULT_MEMORY,
     device_memory: int,
 ) -> Plan:
-    """Lay the layers of a network on GPUs; see `neuromfa.gpu_plan.plan_gpus`."""
+    """Lay the layers of a network on GPUs; see `neuromfa.gpu_plan.plan_gpus`.
+
+    Parameters
+    ----------
+    held : mapping of str to int
+        By tensor, the GPU that it lies on.
+
+    Raises
+    ------
+    ResourceError
+        If a limit is too small.
+    UnsupportedError
+        If the tensors of a layer lie on several GPUs.
+    """
     sizes = [
         LayerSize(
             layer.neurons,
             layer_bytes(layer, itemsizes),
-            max(part.cols * itemsizes[part.tensor] for part in layer.maps),
+            max(
+                (m.cols * itemsizes[m.tensor] for m in layer.maps if m.tensor not in held),
+                default=0,
+            ),
         )
         for layer in network.layers
     ]
+    gpus = _gpus_of_layers(network, devices, sizes, held)
     laid = plan_gpus(
         sizes,
         n_radii=protocol.n_radii,
@@ -172,7 +197,7 @@ def plan_for_gpus(
         device_memory=device_memory,
     )
     units = tuple(
-        Unit(k, start, stop, sizes[k].weight_bytes * (stop - start) // sizes[k].neurons)
+        Unit(k, start, stop, sizes[k].weight_bytes * (stop - start) // sizes[k].neurons, gpus[k])
         for k, start, stop in laid.pieces
     )
     return Plan(
@@ -185,3 +210,23 @@ def plan_for_gpus(
         chunk_bytes=laid.chunk_bytes,
         device_bytes=laid.device_bytes,
     )
+
+
+def _gpus_of_layers(
+    network: Network, devices: Devices, sizes: Sequence[LayerSize], held: Mapping[str, int]
+) -> Sequence[int | None]:
+    """Number of the GPU that must count each layer, where some of the weights lie on GPUs."""
+    if not held:
+        return [None] * len(sizes)
+    tied: list[int | None] = []
+    for layer in network.layers:
+        first = next((t for t in layer.tensors if t in held), None)
+        other = next((t for t in layer.tensors if t in held and held[t] != held[first or t]), None)
+        if first is not None and other is not None:
+            raise UnsupportedError(
+                f"layer {layer.name}: {first} is on cuda:{held[first]} and {other} on "
+                f"cuda:{held[other]}; move them to one GPU"
+            )
+        tied.append(None if first is None else devices.gpus.index(held[first]))
+    weights = [size.weight_bytes for size in sizes]
+    return [devices.gpus[k] for k in lightest_first(weights, tied, len(devices.gpus))]

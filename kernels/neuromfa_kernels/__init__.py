@@ -86,6 +86,17 @@ def count_neighbours(
     References
     ----------
     definitions, section 2; NeuroMFA (ICLR 2025, arXiv:2402.09099).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuromfa_kernels import count_neighbours, radius_table
+    >>> weights = np.array([[0.5, 0.0], [-0.26, 0.001]], np.float32)
+    >>> found = count_neighbours(weights, radius_table("float32", 5.0), neuron_axis=1)
+    >>> found.counts.T.tolist()  # the first neuron has edges at the radii 2 and 4
+    [[0, 1, 0, 1, 0], [0, 0, 0, 0, 0]]
+    >>> found.dropped.tolist()  # d <= 1, d > 5, zero, not finite
+    [0, 1, 1, 0]
     """
     given = given_array(weights, "weights", threads)
     array = given.array
@@ -156,6 +167,17 @@ def partition_function(
     References
     ----------
     definitions, section 3; NeuroMFA (ICLR 2025, arXiv:2402.09099).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuromfa_kernels import partition_function
+    >>> counts = np.array([[1, 3], [2, 0]], np.uint32)  # two radii, two neurons
+    >>> found = partition_function(counts, [0, 1], min_neighbours=2)
+    >>> found.counted, found.Z.shape
+    (2, (1, 2, 2))
+    >>> found.Z[0].tolist()
+    [[2.0, 2.0], [1.5, 2.0]]
     """
     moments = np.atleast_1d(np.asarray(q, np.float64))
     if moments.ndim != 1 or not moments.size:
@@ -208,6 +230,15 @@ def fractal_dimension(
     References
     ----------
     definitions, section 5; NeuroMFA (ICLR 2025, arXiv:2402.09099).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuromfa_kernels import fractal_dimension
+    >>> counts = np.array([[1, 0], [2, 0], [0, 0], [12, 1]], np.uint32)
+    >>> found = fractal_dimension(counts, min_neighbours=2)
+    >>> found.values.round(3).tolist(), found.reason.tolist()
+    ([1.5, nan], [0, 1])
     """
     few = whole(min_neighbours, "min_neighbours", 0)
     given = given_counts(counts, threads)

@@ -161,6 +161,13 @@ def radius_table(dtype: npt.DTypeLike, cutoff: float, factor: float = 1.0) -> Ra
     References
     ----------
     definitions, section 2; NeuroMFA (ICLR 2025, arXiv:2402.09099).
+
+    Examples
+    --------
+    >>> from neuromfa_kernels import radius_table
+    >>> table = radius_table("float16", 150.0)
+    >>> table.dtype.name, table.n_radii
+    ('float16', 150)
     """
     dtype = np.dtype(dtype)
     if dtype not in DTYPES or not dtype.isnative:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from queue import Empty, SimpleQueue
 
 from neuromfa.checkpoint import Checkpoint
-from neuromfa.gpu import Gpu, open_lane
+from neuromfa.gpu import Gpu
+from neuromfa.lanes import open_lane
 from neuromfa.layers import Layer
 from neuromfa.measure import UnitSums, in_one, measure
 from neuromfa.protocol import Protocol

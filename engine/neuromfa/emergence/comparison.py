@@ -90,6 +90,14 @@ def structure_distance(a: Dimensions, b: Dimensions) -> float:
     References
     ----------
     Definitions, sections 6 and 7; Xiao, Chen and Bogdan, Scientific Reports 11, 22964 (2021).
+
+    Examples
+    --------
+    >>> import numpy as np, neuromfa
+    >>> weights = np.random.default_rng(0).normal(0, 0.02, (256, 128))
+    >>> analysis = neuromfa.analyse({"map": weights})
+    >>> neuromfa.structure_distance(analysis.network, analysis.network)
+    0.0
     """
     _, at_a, at_b = np.intersect1d(a.q, b.q, assume_unique=True, return_indices=True)
     difference = a.generalised_dimension[at_a] - b.generalised_dimension[at_b]
@@ -114,6 +122,15 @@ def compare(a: Analysis, b: Analysis) -> Comparison:
     ------
     UsageError
         If their protocols differ.
+
+    Examples
+    --------
+    >>> import numpy as np, neuromfa
+    >>> weights = np.random.default_rng(0).normal(0, 0.02, (256, 128))
+    >>> a, b = (neuromfa.analyse({"map": k * weights}) for k in (1, 2))
+    >>> found = neuromfa.compare(a, b)
+    >>> [(group["kind"], group["name"]) for group in found.groups]
+    [('network', 'network'), ('roles', 'matrix')]
     """
     for name in a.protocol.keys() | b.protocol.keys():
         if name != "q" and a.protocol.get(name) != b.protocol.get(name):

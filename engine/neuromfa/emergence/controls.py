@@ -144,6 +144,15 @@ def measure_controls(
     References
     ----------
     Definitions, section 6.
+
+    Examples
+    --------
+    >>> import numpy as np, neuromfa
+    >>> weights = np.random.default_rng(0).normal(0, 0.02, (256, 128))
+    >>> found = neuromfa.measure_controls({"map": 2 * weights}, {"map": weights}, replicates=2)
+    >>> group = found.group("network", "network")
+    >>> sorted(set(group) - {"kind", "name"})
+    ['gaussian', 'scale', 'scale_free', 'shuffled']
     """
     protocol = protocol or Protocol()
     for name, value in (("seed", seed), ("replicates", replicates)):

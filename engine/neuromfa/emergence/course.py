@@ -39,6 +39,12 @@ def degree_of_emergence(
     References
     ----------
     Definitions, section 6; NeuroMFA (ICLR 2025), section 3.
+
+    Examples
+    --------
+    >>> from neuromfa import degree_of_emergence
+    >>> round(degree_of_emergence(0.73, 0.93, 0.69, 1.26), 3)
+    0.321
     """
     if _why_undefined(width, alpha_0, baseline_width, baseline_alpha_0):
         return math.nan
@@ -76,6 +82,15 @@ def measure_emergence(
     References
     ----------
     Definitions, section 6; NeuroMFA (ICLR 2025), section 3.
+
+    Examples
+    --------
+    >>> import numpy as np, neuromfa
+    >>> start = np.random.default_rng(0).normal(0, 0.02, (256, 128))
+    >>> analyses = {f"x{k}": neuromfa.analyse({"map": k * start}) for k in (1, 2)}
+    >>> found = neuromfa.measure_emergence(analyses)
+    >>> [(point["label"], point["E"] is not None) for point in found.network.points]
+    [('x1', True), ('x2', True)]
     """
     series = _by_label(analyses)
     baseline = next(iter(series)) if baseline is None else baseline

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from neuromfa.errors import BadInputError
+from neuromfa.plug_ins import SCORE_READERS, PlugIn, plug_ins
 from neuromfa.scores import csv_table, helm, lm_eval
 from neuromfa.scores.score import Score
 
@@ -26,13 +27,14 @@ LAYOUTS = (
 def read_scores(
     paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
 ) -> tuple[Score, ...]:
-    """Read score files, and all ``.json`` and ``.csv`` files of directories.
+    r"""Read score files, and all ``.json`` and ``.csv`` files of directories.
 
     Parameters
     ----------
     paths : path or iterable of paths
         Results of the lm-evaluation-harness, old or new; CSV tables; HELM run folders; or
-        directories of them. What a file is, its content tells.
+        directories of them. What a file is, its content tells. A file that is none of these is
+        offered to the plug-ins that are installed.
 
     Returns
     -------
@@ -46,10 +48,20 @@ def read_scores(
         If a file is missing, broken or none of these; or if two files give different values for
         the same model, revision, task, metric, filter, shots, version and limit: which of them is
         right, no program can know.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib, neuromfa
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     table = pathlib.Path(folder, "scores.csv")
+    ...     _ = table.write_text("model,step,task,metric,value,stderr\nm,512,piqa,acc,0.6,0.01\n")
+    ...     (score,) = neuromfa.read_scores(table)
+    >>> score.model, score.step, score.task, score.value
+    ('m', 512, 'piqa', 0.6)
     """
     given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     files = sorted({file for path in given for file in _files(Path(path))})
-    return _once(score for file in files for score in _read(file))
+    return _once(score for file in files for score in _read_any(file))
 
 
 def _files(path: Path) -> Iterator[Path]:
@@ -68,6 +80,36 @@ def _files(path: Path) -> Iterator[Path]:
 
 def _is_run(folder: Path) -> bool:
     return (folder / helm.SPECIFICATION).is_file() and (folder / helm.STATISTICS).is_file()
+
+
+def _read_any(path: Path) -> list[Score]:
+    """All scores of one file, which a plug-in may know if we do not."""
+    try:
+        return _read(path)
+    except BadInputError as ours:
+        readers = plug_ins(SCORE_READERS) if path.is_file() else ()
+        broken = []
+        for reader in readers:
+            try:
+                scores = _read_by(reader, path)
+            except BadInputError as error:
+                broken.append(str(error))
+            else:
+                if scores is not None:
+                    return scores
+        raise BadInputError("; ".join([str(ours), *broken])) from ours
+
+
+def _read_by(reader: PlugIn, path: Path) -> list[Score] | None:
+    read = reader.load()
+    try:
+        found = read(path)
+        scores = None if found is None else list(found)
+    except Exception as error:  # whatever code of others does with a file
+        raise reader.broken(error) from error
+    if scores is not None and not (scores and all(isinstance(s, Score) for s in scores)):
+        raise BadInputError(f"{reader}: gives no scores of {path}; update or uninstall it")
+    return scores
 
 
 def _read(path: Path) -> list[Score]:
