@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import neuromfa
-from neuromfa import devices, gpu
+from neuromfa import devices, lanes
 from neuromfa.cluster import worker
 from neuromfa.errors import BadInputError, ResourceError
 from simt import needs_compiler
@@ -27,7 +27,7 @@ def gpus(monkeypatch):
 
     monkeypatch.setattr(devices, "device_count", lambda: 1)
     monkeypatch.setattr(devices, "Driver", LateDriver)
-    monkeypatch.setattr(gpu, "Driver", driver)
+    monkeypatch.setattr(lanes, "Driver", driver)
     yield opened
     while not worker.idle_lanes.empty():
         worker.idle_lanes.get()[1].close()
@@ -67,7 +67,7 @@ def test_a_gpu_that_fails_is_tried_again_and_then_reported(model, monkeypatch):
     def broken(_number):
         raise RuntimeError("no CUDA-capable device is detected")
 
-    monkeypatch.setattr(gpu, "Driver", broken)
+    monkeypatch.setattr(lanes, "Driver", broken)
     with ThreadPoolExecutor(1) as workers, pytest.raises(ResourceError) as raised:
         neuromfa.analyse(model, device="cuda", executor=workers)
     assert "given up after 3 tries" in str(raised.value)

@@ -161,6 +161,13 @@ def write_network(
         If a weight is NaN or infinite.
     ResourceError
         If the file cannot be written.
+
+    Examples
+    --------
+    >>> import numpy as np, neuromfa
+    >>> weights = np.random.default_rng(0).normal(0, 0.02, (256, 64))
+    >>> neuromfa.write_network({"map": weights}, "edges.parquet")
+    16384
     """
     import pyarrow.parquet as pq  # noqa: PLC0415  (slow to import)
     from pyarrow import csv  # noqa: PLC0415
