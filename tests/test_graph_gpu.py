@@ -6,7 +6,7 @@ import pytest
 
 import neuromfa
 from neuromfa import GraphProtocol, analyse_graph, devices
-from neuromfa.errors import BadInputError, ResourceError, UnsupportedError
+from neuromfa.errors import BadInputError, ResourceError
 from neuromfa_kernels import cuda_hops, cuda_paths
 from simt import needs_compiler
 from simulated_gpus import LateDriver
@@ -70,10 +70,10 @@ def test_what_a_gpu_cannot_do_is_one_sentence(machine):
     with pytest.raises(ResourceError, match="there is no GPU 1"):
         analyse_graph(graph, device="cuda:1")
     weighted = GraphProtocol(q=Q, weighted=True)
-    with pytest.raises(UnsupportedError, match="lengths of paths are found on processors only"):
-        analyse_graph(graph, weighted, device="cuda")
     for edge in graph.edges.values():
         edge["weight"] = 1.5
+    with pytest.raises(ResourceError, match=r"need cuGraph there .*neuromfa\[cugraph\]"):
+        analyse_graph(graph, weighted, device="cuda")
     assert analyse_graph(graph, weighted, device="auto").provenance["device"] == "cpu"
     enough = cuda_hops.pass_bytes(400, 798)
     found = analyse_graph(graph, GraphProtocol(q=Q), device="cuda", device_memory=enough)

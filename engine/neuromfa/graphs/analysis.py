@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from neuromfa.devices import find_devices
 from neuromfa.dimension import DimensionSummary
-from neuromfa.errors import BadInputError, UnsupportedError, UsageError
+from neuromfa.errors import BadInputError, UsageError
 from neuromfa.graphs.adjacency import Adjacency
 from neuromfa.graphs.counting import Counted, GroupSums, count
 from neuromfa.graphs.reading import WEIGHT, read_graph
@@ -64,8 +64,8 @@ def analyse_graph(  # noqa: PLR0913  (what may be used is four of them)
     memory : int
         Bytes of private memory for the work, the graph itself not counted; changes no bit.
     device, device_memory
-        As for `neuromfa.analyse`; change no bit. On GPUs hops are counted; lengths of paths, sums
-        and dimensions are the processors' work.
+        As for `neuromfa.analyse`; change no bit. GPUs count hops; cuGraph finds lengths of
+        paths on one GPU, if asked by name; sums and dimensions are the processors' work.
 
     Returns
     -------
@@ -77,7 +77,7 @@ def analyse_graph(  # noqa: PLR0913  (what may be used is four of them)
     UsageError
         If the settings make no sense for this graph.
     UnsupportedError
-        If it is nothing that can be read, or lengths of paths are asked of a GPU.
+        If it is nothing that can be read, or lengths of paths are asked of several GPUs.
     BadInputError
         If a file is missing or broken, or a length is missing or not positive.
     ResourceError
@@ -98,12 +98,7 @@ def analyse_graph(  # noqa: PLR0913  (what may be used is four of them)
     protocol = protocol or GraphProtocol()
     if threads is not None and threads < 1:
         raise UsageError(f"threads {threads}: must be at least 1")
-    if protocol.weighted and device not in ("cpu", "auto"):
-        raise UnsupportedError(
-            f"device {device}: lengths of paths are found on processors only; use device cpu, or "
-            "count hops"
-        )
-    devices = find_devices("cpu" if protocol.weighted else device)
+    devices = find_devices("cpu" if protocol.weighted and device == "auto" else device)
     resources = Resources(usable_threads(threads), memory, devices, device_memory)
     whole = read_graph(graph, weighted=protocol.weighted, weight=weight, directed=directed)
     chosen = _choose(whole, protocol, scores)

@@ -12,8 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from neuromfa.devices import Devices
 from neuromfa.errors import ResourceError
 from neuromfa.graphs.adjacency import Adjacency
+from neuromfa.graphs.lengths import open_lengths
 from neuromfa.graphs.searches import Counts, Resources, open_search
 from neuromfa.graphs.settings import GraphProtocol
 from neuromfa.multifractal import Float64, Int64
@@ -195,7 +197,7 @@ def _count_lengths(
     every = np.concatenate(sources)
     share = resources.memory // (2 * DISTANCE_BYTES * graph.nodes)
     together = max(1, min(MOST_TOGETHER, share))
-    distances = _Distances(graph, digits, together)
+    distances = _Distances(graph, digits, together, devices=resources.devices)
     keys = np.empty(0, np.int64)
     for start in range(0, len(every), together):
         found = np.unique(distances.keys(every[start : start + together]))
@@ -228,15 +230,13 @@ def _count_lengths(
 class _Distances:
     """Shortest paths from some nodes, as whole numbers of the last decimal."""
 
-    def __init__(self, graph: Adjacency, digits: int, together: int) -> None:
+    def __init__(self, graph: Adjacency, digits: int, together: int, *, devices: Devices) -> None:
         self.graph, self.scale, self.together = graph, 10.0**digits, together
-        self.matrix = graph.matrix()
+        self.lengths = open_lengths(graph, devices)
 
     def keys(self, nodes: Int64) -> Int64:
         """Distances of all nodes from some, int64 [sources, n]; -1 where there is no path."""
-        from scipy.sparse.csgraph import dijkstra  # noqa: PLC0415  (optional, slow to import)
-
-        lengths = dijkstra(self.matrix, directed=True, indices=nodes)
+        lengths = self.lengths.from_nodes(nodes)
         reached = np.isfinite(lengths)
         scaled = np.rint(np.where(reached, lengths, 0.0) * self.scale)
         if scaled.max() >= 2.0**53:
