@@ -50,7 +50,7 @@ def numbers(record):
 @pytest.fixture(scope="module")
 def cluster():
     with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
+        n_workers=1, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0"
     ) as found:
         yield found
 
@@ -140,6 +140,21 @@ def test_what_kills_every_worker_is_named_and_the_rest_goes_on(model, here, clus
     with connecting.connect(cluster=cluster.scheduler_address) as executor:  # which goes on
         there = neuromfa.analyse(model, structure="simple", executor=executor)
     assert numbers(there.to_dict()) == here
+
+
+def test_a_lost_connection_is_said(model, cluster):
+    def sleep(checkpoint):
+        time.sleep(30)
+
+    with neuromfa.open_checkpoint(model) as checkpoint:
+        client = distributed.Client(cluster.scheduler_address, set_as_default=False)
+        calls = [Call(sleep, (name,), 1) for name in checkpoint.tensors]
+        answers = Cluster(client.get_executor(pure=False), checkpoint).answers(calls)
+        closing = threading.Timer(0.5, client.close)
+        closing.start()
+        with pytest.raises(ResourceError, match="the connection to the cluster is lost"):
+            next(answers)
+        closing.join()
 
 
 def command(*arguments):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import cache
 from itertools import accumulate
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
 from neuromfa.checkpoint import Checkpoint
@@ -27,6 +27,8 @@ IN_FLIGHT = 1024
 """Most bundles handed out at a time: many for each worker, few for the scheduler."""
 BUNDLE_BYTES, BUNDLE_CALLS = 32 << 20, 8
 """Calls that take less time than handing them over are handed over together."""
+PULSE = 1.0
+"""Seconds between looks at whether there still is a cluster."""
 SAME_EVERYWHERE = ("neuromfa", "numpy", "numba")
 """Packages that could change a bit."""
 
@@ -136,7 +138,7 @@ class Cluster:
             is raised as it is; what failed `ATTEMPTS` times is a `ResourceError` that names the
             tensor. What had not started is cancelled.
         """
-        ended: SimpleQueue[tuple[_Bundle, Future[Reply]]] = SimpleQueue()
+        ended: SimpleQueue[_Ended] = SimpleQueue()
         waiting = iter(bundles([call.cost for call in calls]))
         under_way: dict[_Bundle, Future[Reply]] = {}
         found: dict[int, Any] = {}
@@ -156,7 +158,7 @@ class Cluster:
                 while wanted not in found:
                     while len(under_way) < IN_FLIGHT and (more := next(waiting, None)):
                         hand_out(_Bundle(more, 1))
-                    bundle, done = ended.get()
+                    bundle, done = self._next(ended)
                     del under_way[bundle]
                     if reply := self._reply(calls, bundle, done):
                         self.workers.add(reply.worker)
@@ -168,6 +170,20 @@ class Cluster:
         finally:
             for future in under_way.values():
                 future.cancel()
+
+    def _next(self, ended: SimpleQueue[_Ended]) -> _Ended:
+        """Wait for a bundle, as long as there is somebody to wait for."""
+        while True:
+            try:
+                return ended.get(timeout=PULSE)
+            except Empty:
+                # Futures of a Dask client that has lost its scheduler never end.
+                client = getattr(self._executor, "_client", None)
+                if getattr(client, "status", "running") in ("closing", "closed"):
+                    raise ResourceError(
+                        f"{self._portions.source}: the connection to the cluster is lost; see the "
+                        "log of its scheduler, then start again"
+                    ) from None
 
     def _reply(self, calls: Sequence[Call], bundle: _Bundle, done: Future[Reply]) -> Reply | None:
         """What a bundle gave; None if it is worth another try."""
@@ -192,6 +208,9 @@ class _Bundle(NamedTuple):
 
     calls: tuple[int, ...]
     attempt: int
+
+
+_Ended = tuple[_Bundle, Future[Reply]]
 
 
 def bundles(costs: Sequence[int]) -> Iterator[tuple[int, ...]]:
