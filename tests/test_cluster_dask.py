@@ -16,6 +16,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import neuromfa
+from neuromfa.cluster import calls as calls_module
 from neuromfa.cluster import connecting
 from neuromfa.cluster.calls import Call, Cluster
 from neuromfa.errors import ResourceError
@@ -119,6 +120,7 @@ def test_what_kills_every_worker_is_named_and_the_rest_goes_on(model, here, clus
 
     def poison(checkpoint):
         if "map.7" in checkpoint.tensors:
+            time.sleep(0.3)  # a nanny whose worker dies while it starts gives up
             os._exit(1)
         return checkpoint.digest(next(iter(checkpoint.tensors)))
 
@@ -144,7 +146,7 @@ def test_what_kills_every_worker_is_named_and_the_rest_goes_on(model, here, clus
 
 def test_a_lost_connection_is_said(model, cluster):
     def sleep(checkpoint):
-        time.sleep(30)
+        time.sleep(3)
 
     with neuromfa.open_checkpoint(model) as checkpoint:
         client = distributed.Client(cluster.scheduler_address, set_as_default=False)
@@ -155,6 +157,17 @@ def test_a_lost_connection_is_said(model, cluster):
         with pytest.raises(ResourceError, match="the connection to the cluster is lost"):
             next(answers)
         closing.join()
+
+
+def test_a_cluster_without_workers_is_given_up(model, monkeypatch):
+    monkeypatch.setattr(calls_module, "NOBODY", 0.5)
+    monkeypatch.setattr(calls_module, "PULSE", 0.1)
+    with (
+        distributed.LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0") as empty,
+        connecting.connect(cluster=empty.scheduler_address) as executor,
+        pytest.raises(ResourceError, match="has had no workers for"),
+    ):
+        neuromfa.analyse(model, executor=executor)
 
 
 def command(*arguments):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -29,6 +30,8 @@ BUNDLE_BYTES, BUNDLE_CALLS = 32 << 20, 8
 """Calls that take less time than handing them over are handed over together."""
 PULSE = 1.0
 """Seconds between looks at whether there still is a cluster."""
+NOBODY = 600.0
+"""Seconds without an answer after which a cluster without workers is given up."""
 SAME_EVERYWHERE = ("neuromfa", "numpy", "numba")
 """Packages that could change a bit."""
 
@@ -173,17 +176,28 @@ class Cluster:
 
     def _next(self, ended: SimpleQueue[_Ended]) -> _Ended:
         """Wait for a bundle, as long as there is somebody to wait for."""
+        since = time.monotonic()
         while True:
             try:
                 return ended.get(timeout=PULSE)
             except Empty:
-                # Futures of a Dask client that has lost its scheduler never end.
-                client = getattr(self._executor, "_client", None)
-                if getattr(client, "status", "running") in ("closing", "closed"):
-                    raise ResourceError(
-                        f"{self._portions.source}: the connection to the cluster is lost; see the "
-                        "log of its scheduler, then start again"
-                    ) from None
+                self._look(time.monotonic() - since)
+
+    def _look(self, waited: float) -> None:
+        """See whether a Dask client still has a cluster: its futures never end if it has not."""
+        if (client := getattr(self._executor, "_client", None)) is None:
+            return
+        lost = client.status in ("closing", "closed")
+        if lost or (waited > NOBODY and not client.nthreads()):
+            what = (
+                "the connection to the cluster is lost"
+                if lost
+                else (f"the cluster has had no workers for {waited:.0f} seconds")
+            )
+            raise ResourceError(
+                f"{self._portions.source}: {what}; see the logs of its scheduler and workers, then "
+                "start again"
+            )
 
     def _reply(self, calls: Sequence[Call], bundle: _Bundle, done: Future[Reply]) -> Reply | None:
         """What a bundle gave; None if it is worth another try."""
@@ -192,6 +206,7 @@ class Cluster:
         except (UsageError, UnsupportedError, BadInputError):
             raise
         except Exception as error:  # of whatever executor: each has its own for lost workers
+            self._look(0)
             if bundle.attempt < ATTEMPTS:
                 return None
             first, *others = calls[bundle.calls[0]].tensors
