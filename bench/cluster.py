@@ -69,7 +69,10 @@ def handing_over(checkpoint: Checkpoint) -> float:
     with (
         ThreadPoolExecutor(2) as threads,
         LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
+            n_workers=2,
+            threads_per_worker=1,
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,
         ) as local,
         connect(cluster=local.scheduler_address) as dask,
     ):

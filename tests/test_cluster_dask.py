@@ -16,6 +16,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import neuromfa
+from neuromfa.cluster import calls as calls_module
 from neuromfa.cluster import connecting
 from neuromfa.cluster.calls import Call, Cluster
 from neuromfa.errors import ResourceError
@@ -50,7 +51,7 @@ def numbers(record):
 @pytest.fixture(scope="module")
 def cluster():
     with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
+        n_workers=1, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0"
     ) as found:
         yield found
 
@@ -119,6 +120,7 @@ def test_what_kills_every_worker_is_named_and_the_rest_goes_on(model, here, clus
 
     def poison(checkpoint):
         if "map.7" in checkpoint.tensors:
+            time.sleep(0.3)  # a nanny whose worker dies while it starts gives up
             os._exit(1)
         return checkpoint.digest(next(iter(checkpoint.tensors)))
 
@@ -140,6 +142,32 @@ def test_what_kills_every_worker_is_named_and_the_rest_goes_on(model, here, clus
     with connecting.connect(cluster=cluster.scheduler_address) as executor:  # which goes on
         there = neuromfa.analyse(model, structure="simple", executor=executor)
     assert numbers(there.to_dict()) == here
+
+
+def test_a_lost_connection_is_said(model, cluster):
+    def sleep(checkpoint):
+        time.sleep(3)
+
+    with neuromfa.open_checkpoint(model) as checkpoint:
+        client = distributed.Client(cluster.scheduler_address, set_as_default=False)
+        calls = [Call(sleep, (name,), 1 << 30) for name in list(checkpoint.tensors)[:3]]
+        answers = Cluster(client.get_executor(pure=False), checkpoint).answers(calls)
+        closing = threading.Timer(0.5, client.close)
+        closing.start()
+        with pytest.raises(ResourceError, match="the connection to the cluster is lost"):
+            next(answers)
+        closing.join()
+
+
+def test_a_cluster_without_workers_is_given_up(model, monkeypatch):
+    monkeypatch.setattr(calls_module, "NOBODY", 0.5)
+    monkeypatch.setattr(calls_module, "PULSE", 0.1)
+    with (
+        distributed.LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0") as empty,
+        connecting.connect(cluster=empty.scheduler_address) as executor,
+        pytest.raises(ResourceError, match="has had no workers for"),
+    ):
+        neuromfa.analyse(model, executor=executor)
 
 
 def command(*arguments):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import cache
 from itertools import accumulate
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
 from neuromfa.checkpoint import Checkpoint
@@ -27,6 +28,10 @@ IN_FLIGHT = 1024
 """Most bundles handed out at a time: many for each worker, few for the scheduler."""
 BUNDLE_BYTES, BUNDLE_CALLS = 32 << 20, 8
 """Calls that take less time than handing them over are handed over together."""
+PULSE = 1.0
+"""Seconds between looks at whether there still is a cluster."""
+NOBODY = 600.0
+"""Seconds without an answer after which a cluster without workers is given up."""
 SAME_EVERYWHERE = ("neuromfa", "numpy", "numba")
 """Packages that could change a bit."""
 
@@ -136,7 +141,7 @@ class Cluster:
             is raised as it is; what failed `ATTEMPTS` times is a `ResourceError` that names the
             tensor. What had not started is cancelled.
         """
-        ended: SimpleQueue[tuple[_Bundle, Future[Reply]]] = SimpleQueue()
+        ended: SimpleQueue[_Ended] = SimpleQueue()
         waiting = iter(bundles([call.cost for call in calls]))
         under_way: dict[_Bundle, Future[Reply]] = {}
         found: dict[int, Any] = {}
@@ -156,7 +161,7 @@ class Cluster:
                 while wanted not in found:
                     while len(under_way) < IN_FLIGHT and (more := next(waiting, None)):
                         hand_out(_Bundle(more, 1))
-                    bundle, done = ended.get()
+                    bundle, done = self._next(ended)
                     del under_way[bundle]
                     if reply := self._reply(calls, bundle, done):
                         self.workers.add(reply.worker)
@@ -169,6 +174,31 @@ class Cluster:
             for future in under_way.values():
                 future.cancel()
 
+    def _next(self, ended: SimpleQueue[_Ended]) -> _Ended:
+        """Wait for a bundle, as long as there is somebody to wait for."""
+        since = time.monotonic()
+        while True:
+            try:
+                return ended.get(timeout=PULSE)
+            except Empty:
+                self._look(time.monotonic() - since)
+
+    def _look(self, waited: float) -> None:
+        """See whether a Dask client still has a cluster: its futures never end if it has not."""
+        if (client := getattr(self._executor, "_client", None)) is None:
+            return
+        lost = client.status in ("closing", "closed")
+        if lost or (waited > NOBODY and not client.nthreads()):
+            what = (
+                "the connection to the cluster is lost"
+                if lost
+                else (f"the cluster has had no workers for {waited:.0f} seconds")
+            )
+            raise ResourceError(
+                f"{self._portions.source}: {what}; see the logs of its scheduler and workers, then "
+                "start again"
+            )
+
     def _reply(self, calls: Sequence[Call], bundle: _Bundle, done: Future[Reply]) -> Reply | None:
         """What a bundle gave; None if it is worth another try."""
         try:
@@ -176,6 +206,7 @@ class Cluster:
         except (UsageError, UnsupportedError, BadInputError):
             raise
         except Exception as error:  # of whatever executor: each has its own for lost workers
+            self._look(0)
             if bundle.attempt < ATTEMPTS:
                 return None
             first, *others = calls[bundle.calls[0]].tensors
@@ -192,6 +223,9 @@ class _Bundle(NamedTuple):
 
     calls: tuple[int, ...]
     attempt: int
+
+
+_Ended = tuple[_Bundle, Future[Reply]]
 
 
 def bundles(costs: Sequence[int]) -> Iterator[tuple[int, ...]]:
