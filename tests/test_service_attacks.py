@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from hashlib import sha256
@@ -9,7 +10,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from neuromfa.errors import BadInputError, NeuromfaError, UsageError
+from neuromfa.errors import BadInputError, NeuromfaError, ResourceError, UsageError
+from neuromfa.service import command
 from neuromfa.service.roots import Roots
 from neuromfa.service.settings import Settings, is_loopback
 from neuromfa.service.tokens import Tokens, read_tokens
@@ -248,6 +250,19 @@ def test_suite_files_lead_nowhere(at_work, folder, name):
     assert "Traceback" not in log.read_text()
 
 
+@pytest.mark.parametrize("name", ["large.toml", "pipe.toml", "tiny"])
+def test_suite_files_are_small_files(at_work, folder, name):
+    large, pipe = folder / "models/large.toml", folder / "models/pipe.toml"
+    large.touch()
+    os.truncate(large, 1 << 40)  # no memory holds it, and no disk needs to
+    if not pipe.exists():
+        os.mkfifo(pipe)
+    job = at_work.post("/v1/suites", json={"suite": f"models/{name}"}).json()
+    found = ended(at_work, job["id"])
+    assert found["problem"]["type"] == "urn:neuromfa:problem:bad-input"
+    assert "give a suite file" in found["problem"]["detail"]
+
+
 def test_status_beside_a_file_that_writes_elsewhere(at_work, folder):
     (folder / "models/away.toml").write_text(
         'output = "../outside"\n[[model]]\nname = "m"\ncheckpoints = ["tiny/step*"]\n'
@@ -440,12 +455,19 @@ def test_tokens_keep_hashes_only(tokens):
 )
 def test_service_refuses_to_start(folder, options, message):
     (folder / "x/models").mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "neuromfa", "serve", "--root=models", "--state=st", *options]
-    run = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, check=False, timeout=60
-    )
+    words = [sys.executable, "-m", "neuromfa", "serve", "--root=models", "--state=st", *options]
+    run = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False, timeout=60)
     assert run.returncode == 2, run.stderr
     assert message in run.stderr
+
+
+def test_absent_packages_are_named(monkeypatch):
+    known = command.find_spec
+    absent = ("uvicorn", "vl_convert")
+    monkeypatch.setattr(command, "find_spec", lambda name: None if name in absent else known(name))
+    for verb in (command.serve, command.mcp):
+        with pytest.raises(ResourceError, match=r"neuromfa\[service\]"):
+            verb.main(["--root=x=."], standalone_mode=False)
 
 
 def test_loopback():
