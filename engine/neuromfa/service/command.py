@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,6 +80,7 @@ def serve(
         tokens=Tokens() if token_file is None else read_tokens(token_file),
         hosts=_hosts(host, names),
     )
+    os.umask(0o077)  # requests and results are nobody else's
     app = create_app(settings)
     app.state.runner.lock()  # what is wrong is said in one sentence, before anything listens
     click.echo(f"neuromfa: http://{host}:{port}/ serves {', '.join(settings.roots.directories)}",
