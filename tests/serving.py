@@ -37,6 +37,14 @@ def client_of(settings, token=None):
     return TestClient(app, base_url=URL, headers=headers, raise_server_exceptions=False)
 
 
+def submit(client, path, **request):
+    """The id of a job that was accepted."""
+    answer = client.post(f"/v1/{path}", json=request)
+    assert answer.status_code == 202, answer.text
+    assert answer.headers["location"] == f"/v1/jobs/{answer.json()['id']}"
+    return answer.json()["id"]
+
+
 def ended(client, job_id):
     """A job once it has ended."""
     deadline = time.monotonic() + SECONDS

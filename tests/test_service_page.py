@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 import pytest
 import uvicorn
+from starlette.responses import HTMLResponse
 
 from browsing import browse, needs_browser
 from neuromfa.service.page import COOKIE
@@ -118,12 +119,12 @@ def open_page(folder):
     app = client_of(settings).app  # which finds what the other one has left
     waiting = app.state.runner.submit("anyone", "suite", {"suite": "models/suite.toml"})
     with served(app, lifespan="off") as address:
-        yield address, app.state.runner, waiting
+        yield address, app.state.runner, waiting, app
 
 
 @needs_browser
 def test_page_in_a_browser(open_page, tmp_path):
-    address, _, waiting = open_page
+    address, _, waiting, _ = open_page
     dom, complaints = browse(tmp_path, f"{address}/")
     assert not complaints
     assert "data-seen=" in dom  # the script ran, and could ask for what is new
@@ -133,9 +134,31 @@ def test_page_in_a_browser(open_page, tmp_path):
 
 
 @needs_browser
+def test_forms_in_a_browser(open_page, tmp_path):
+    """A form that sends itself, at the service's own address: what a browser adds is let in."""
+    address, runner, _, app = open_page
+    form = (
+        "<form method=post action=/submit><input name=kind value=plan>"
+        "<input name=path value=models/tiny/step8></form>"
+        "<script>document.forms[0].submit()</script>"
+    )
+    headers = {"Content-Security-Policy": "script-src 'unsafe-inline'; form-action 'self'"}
+
+    @app.get("/form-of-a-test")
+    def send_form():
+        return HTMLResponse(form, headers=headers)
+
+    before = len(runner.jobs.list("anyone"))
+    dom, complaints = browse(tmp_path, f"{address}/form-of-a-test")
+    assert not complaints
+    assert len(runner.jobs.list("anyone")) == before + 1
+    assert "models/tiny/step8" in dom
+
+
+@needs_browser
 def test_report_in_a_browser(open_page, tmp_path):
     """It draws its figures in an origin of its own."""
-    address, runner, _ = open_page
+    address, runner, *_ = open_page
     analysis = next(job for job in runner.jobs.list("anyone") if job.kind == "analysis")
     dom, complaints = browse(tmp_path, f"{address}/jobs/{analysis.id}/files/report.html")
     assert not complaints

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ _LIMITS = (
     click.option("--max-size", default="256G", show_default=True, help="Weights of a job."),
     click.option("--max-seconds", type=float, default=86400, show_default=True, help="Of a job."),
 )
+_LAST_SECONDS = 3
+"""For requests that wait when the service is told to stop."""
 
 
 @click.command()
@@ -51,7 +54,7 @@ def serve(
     **options: Any,
 ) -> None:
     """Serve analyses of the checkpoints below some directories over HTTP."""
-    _need("serve", "fastapi", "uvicorn", "jinja2", "vl_convert")
+    _need("serve", "fastapi", "uvicorn")
     import uvicorn  # noqa: PLC0415  (optional)
 
     from neuromfa.service.api import create_app  # noqa: PLC0415
@@ -77,11 +80,20 @@ def serve(
         tokens=Tokens() if token_file is None else read_tokens(token_file),
         hosts=_hosts(host, names),
     )
+    os.umask(0o077)  # requests and results are nobody else's
     app = create_app(settings)
     app.state.runner.lock()  # what is wrong is said in one sentence, before anything listens
     click.echo(f"neuromfa: http://{host}:{port}/ serves {', '.join(settings.roots.directories)}",
                err=True)  # fmt: skip
-    uvicorn.run(app, host=host, port=port, log_level="warning", server_header=False)
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        lifespan="on",
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=_LAST_SECONDS,
+    )
 
 
 @click.command()
@@ -130,7 +142,8 @@ def _hosts(host: str, names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _need(verb: str, *packages: str) -> None:
-    missing = [name for name in packages if find_spec(name) is None]
+    needed = (*packages, "pydantic", "jinja2", "vl_convert", "scipy")
+    missing = [name for name in needed if find_spec(name) is None]
     if missing:
         raise ResourceError(
             f"neuromfa {verb} needs {' and '.join(missing)}: pip install 'neuromfa[service]'"

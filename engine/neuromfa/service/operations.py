@@ -12,7 +12,14 @@ from typing import Any, NamedTuple
 from neuromfa.analysis import Progress, analyse
 from neuromfa.checkpoint import Checkpoint, open_checkpoint
 from neuromfa.emergence.comparison import compare
-from neuromfa.errors import NeuromfaError, PartialError, ResourceError, UnsupportedError, UsageError
+from neuromfa.errors import (
+    BadInputError,
+    NeuromfaError,
+    PartialError,
+    ResourceError,
+    UnsupportedError,
+    UsageError,
+)
 from neuromfa.group import Group
 from neuromfa.preview import preview
 from neuromfa.records import plain
@@ -25,6 +32,9 @@ from neuromfa.suites.suite import Suite, is_pattern
 from neuromfa.suites.suite_file import read_suite_file
 
 Record = dict[str, Any]
+
+SUITE_BYTES = 1 << 20
+"""Of a suite file: a client could name any file, however large."""
 
 
 class Place(NamedTuple):
@@ -172,6 +182,8 @@ def _analysis(name: str, request: Record, place: Place, **asked: Any) -> Analysi
 def _suite(name: str, place: Place) -> Suite:
     """Read a suite file; whatever it names lies below the roots too."""
     path = place.roots.resolve(name)
+    if not path.is_file() or path.stat().st_size > SUITE_BYTES:
+        raise BadInputError(f"{name}: give a suite file, of at most {SUITE_BYTES:,} bytes")
     # From its own directory, so that its results tell nothing of what is above.
     os.chdir(path.parent)
     suite = read_suite_file(path.name)
