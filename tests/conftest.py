@@ -1,4 +1,4 @@
-"""Devices that the kernel tests run on: the CPU, the simulated GPU, and an NVIDIA GPU if any."""
+"""For all tests: no deadlines; and the devices that kernels run on: CPU, simulated and real GPU."""
 
 import ctypes
 import shutil
@@ -6,10 +6,14 @@ from functools import cache
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from neuromfa_kernels import arrays, cuda_arrays, door
 from neuromfa_kernels.cuda_driver import Driver
 from simt import SimtArray, SimtDriver, needs_compiler
+
+settings.register_profile("patient", deadline=None)  # no test depends on how fast a machine is
+settings.load_profile("patient")
 
 
 @cache

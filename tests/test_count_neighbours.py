@@ -95,7 +95,7 @@ def test_every_bound_and_its_neighbours(device, dtype, cutoff, axis):
     assert_same(found, naive.neighbour_counts(weights, cutoff, 1))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data(), cutoff=strategies.cutoffs())
 def test_equals_the_definition(device, data, cutoff):
     weights = data.draw(strategies.weights(cutoff=cutoff, nonfinite=data.draw(st.booleans())))

@@ -64,7 +64,7 @@ def test_neither_order_nor_size_changes_a_number(name, order, multiprocessors):
     np.testing.assert_array_equal(found, count_hops(*arrays(graph), sources))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     n=st.integers(1, 80),
     share=st.floats(0, 0.2),

@@ -57,7 +57,7 @@ def test_every_device_finds_the_same(device, shape, cutoff):
     assert_paths(device.get(found), plain(ways, lengths), cutoff)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     shape=st.tuples(st.integers(1, 80), st.integers(1, 70), st.integers(1, 140)),
     cutoff=st.sampled_from([2.5, 10.0, 33.3, 200.0]),

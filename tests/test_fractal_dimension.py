@@ -24,7 +24,7 @@ def fitted(device, counts, near=None, **options):
     return device.get(fractal_dimension(device.put(counts), near, **options))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     n_radii=st.integers(1, 30),
     n=st.integers(0, 20),

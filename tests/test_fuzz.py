@@ -88,13 +88,12 @@ def test_faultless_file():
     assert survives(FAULTLESS)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_random_bytes(content):
     assert not survives(content)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.data())
 def test_mutated_files(data):
     content = bytearray(data.draw(st.sampled_from(SMALL_SEEDS)))
@@ -124,7 +123,7 @@ def test_truncated_files(stop):
     assert not survives(FAULTLESS[:stop])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(headers, st.binary(max_size=64))
 @example({"w": {"dtype": "U8", "shape": [2**63 - 1] * 3000, "data_offsets": [0, 0]}}, b"")
 @example({"w": {"dtype": "U8", "shape": [2**62] * 3000 + [0], "data_offsets": [0, 0]}}, b"")
@@ -134,7 +133,6 @@ def test_any_header(header, data):
     survives(safetensors(header, data))
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=8), values, max_size=3), st.booleans())
 def test_any_index(weight_map, whole):
     content = {"weight_map": weight_map} if whole else weight_map

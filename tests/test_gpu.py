@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import neuromfa
@@ -257,7 +257,6 @@ def test_eight_gpus_are_kept_equally_busy(layers):
     st.integers(20, 36),
     st.integers(20, 37),
 )
-@settings(deadline=None)
 def test_plans_stay_within_their_limits(shapes, n_radii, gpus, memory, device_memory):
     layers = [gpu_plan.LayerSize(n, n * out * size, n * size) for n, out, size in shapes]
     limits = {"memory": 1 << memory, "device_memory": 1 << device_memory}

@@ -25,7 +25,7 @@ def expected(graph, sources):
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     n=st.integers(1, 90),
     share=st.floats(0, 0.2),

@@ -345,7 +345,7 @@ def test_refusals():
         neuromfa.analyse_hops(broken, 2, layers=["0.mlp_input"])
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     shape=st.tuples(st.integers(1, 20), st.integers(1, 12), st.integers(1, 20)),
     seed=st.integers(0, 2**20),

@@ -183,7 +183,7 @@ def test_alpha_is_the_derivative_of_tau():
     assert (tau[2] - tau[0]) / (q[2] - q[0]) == pytest.approx(alpha[1], abs=1e-8)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(strategies.weights(cutoff=10.0, nonfinite=True))
 def test_every_weight_has_one_class(weights):
     for axis in (0, 1):

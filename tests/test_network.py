@@ -59,7 +59,7 @@ def test_eleven_blocks_are_in_numeric_order():
     assert [x.block for x in run(shapes, "llama").layers][::4] == ["0", "1", "2", "10"]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.data())
 def test_the_order_of_the_file_does_not_matter(data):
     key = data.draw(st.sampled_from(["t5", "deepseek_v3", "qwen3_next", "gpt2", "llava", "dbrx"]))

@@ -77,7 +77,7 @@ def test_equals_the_definition(device, name):
     assert (found.Z[0][q == 0] == counted).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     q=strategies.q_lists() | st.integers(1, 9).map(lambda n: tuple(np.linspace(-3, 3, n))),
     n_radii=st.integers(1, 20),

@@ -185,7 +185,7 @@ class TestExcluded:
             network("mamba", "disk").coverage.excluded["backbone.layers.0.mixer.A_log"] == "state"
         )
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(
         st.dictionaries(
             st.text("ab.0w", min_size=1, max_size=6)

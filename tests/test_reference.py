@@ -79,7 +79,7 @@ def test_filter_modes_that_rounding_leaves_alone(mode, step):
     assert agrees(analysis.statistics(int(mode))["width_mean"], stored["width_mean"][at])
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(
     st.integers(0, 2**32 - 1),
     st.sampled_from([(24, 1, 96), (13, 2, 30), (14, 1, 200)]),
@@ -123,7 +123,7 @@ def test_agrees_with_the_oracle(seed, shape, scale, cutoff):
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([3, 1025]), st.integers(0, 8))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_one_sum_is_made_in_the_order_of_the_neurons(seed, neurons, few):
     """It decides ties, so it is not that of the kernels, and must be the same but for rounding."""
     counts = np.random.default_rng(seed).integers(0, 3, (7, neurons)).astype(np.uint32)

@@ -72,7 +72,7 @@ def drawn(model):
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(models())
 def test_agrees_with_a_generator_of_its_own(model):
     plan = drawn(model)
@@ -86,7 +86,7 @@ def test_agrees_with_a_generator_of_its_own(model):
     assert plan.digest() == naive_reference.digest(blocks, last, model["D"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(models())
 def test_draws_are_distinct_units_of_the_right_layers(model):
     plan, S = drawn(model), model["S"]
@@ -104,7 +104,7 @@ def test_draws_are_distinct_units_of_the_right_layers(model):
     assert len(plan.indices()) == (8 * model["L"] + 1) * S
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(models())
 def test_a_whole_layer_is_a_permutation(model):
     D = model["D"]
@@ -115,7 +115,7 @@ def test_a_whole_layer_is_a_permutation(model):
     assert sorted(block.hidden.tolist()) == list(range(2 * D))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(models(), st.integers(1, 8))
 def test_a_larger_sample_begins_with_the_smaller_one(model, more):
     """Whole permutations are drawn, so the size of the sample moves no later draw."""

@@ -39,7 +39,7 @@ def test_scales_agree_with_the_oracle(matrix):
 
 
 @given(matrix=weights(neurons=(1, 3, 31), edges=(11, 12, 40)), scale=st.sampled_from((3.0, 50.0)))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_relative_counts_agree_with_the_oracle(matrix, scale):
     if matrix.dtype == np.float64 or not matrix.any():
         return

@@ -31,7 +31,7 @@ def measures(tensors, protocol=None, *, full=False, **resources):
 
 
 @given(matrix=weights(neurons=(2, 3, 31), edges=(11, 40)))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_agrees_with_the_oracle(matrix):
     if matrix.dtype == np.float64 or not matrix.any():
         return
