@@ -93,9 +93,9 @@ def add_neighbours(
         return
     workers = usable_threads(threads) if matrix.size > SMALL else 1
     neurons = matrix.shape[1]
-    strip = _strip(_lookup(table)[2], matrix.itemsize)
-    pieces = max(1, neurons // (strip * workers * PIECES_PER_THREAD))
-    step = neurons if workers == 1 else strip * pieces
+    panel = STRIPS * _strip(_lookup(table)[2], matrix.itemsize)
+    pieces = max(1, neurons // (panel * workers * PIECES_PER_THREAD))
+    step = neurons if workers == 1 else panel * pieces
 
     def some(start: int) -> npt.NDArray[np.int64]:
         part = slice(start, start + step)

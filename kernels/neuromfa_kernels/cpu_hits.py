@@ -18,6 +18,8 @@ from neuromfa_kernels.cpu_jit import count, kernel, load8, load16, load64, prefe
 Int = np.int64
 U = np.uint64
 LINE = 64
+AHEAD = 4
+"""Rows between prefetch and use."""
 BATCH = 256
 """Bins of wide weights that are found before they are counted."""
 
@@ -26,13 +28,14 @@ MASK_8 = U(0x7F7F7F7F7F7F7F7F)
 
 @kernel
 def _fetch(address: Any, row_step: Any, size: Any) -> None:
-    """Prefetch this row's piece of the next strip, unless rows follow one another without a gap.
+    """Prefetch, unless rows follow one another without a gap, a later row and the next strip.
 
-    The row's page is at hand now, and the second-level or third-level cache will keep it.
+    This row's piece of the next strip: its page is at hand now, and a larger cache will keep it.
     """
     if row_step != size:
-        for offset in range(size, 2 * size, LINE):
-            prefetch(address + offset)
+        for offset in range(0, size, LINE):
+            prefetch(address + size + offset)
+            prefetch(address + AHEAD * row_step + offset)
 
 
 @kernel
