@@ -93,9 +93,10 @@ def add_neighbours(
         return
     workers = usable_threads(threads) if matrix.size > SMALL else 1
     neurons = matrix.shape[1]
-    panel = STRIPS * _strip(_lookup(table)[2], matrix.itemsize)
-    pieces = max(1, neurons // (panel * workers * PIECES_PER_THREAD))
-    step = neurons if workers == 1 else panel * pieces
+    strip = _strip(_lookup(table)[2], matrix.itemsize)
+    panels = neurons // (STRIPS * strip * workers)
+    pieces = workers * max(1, min(PIECES_PER_THREAD, panels)) if workers > 1 else 1
+    step = -(-neurons // (pieces * strip)) * strip
 
     def some(start: int) -> npt.NDArray[np.int64]:
         part = slice(start, start + step)
