@@ -209,6 +209,19 @@ class SimtDriver:
         return array.ctypes.data
 
 
+class AlteredDriver(SimtDriver):
+    """Runs kernels with one expression replaced by another: a mutation that tests must notice."""
+
+    def __init__(self, old, new, **settings):
+        super().__init__(**settings)
+        self.old, self.new = old, new
+
+    def kernel(self, source, name, *, defines=None):
+        text = source_text(source)
+        assert text.count(self.old) == 1
+        return self.kernel_of(text.replace(self.old, self.new), name, defines=defines)
+
+
 def sanitized_environment():
     """Environment of a process that may load `sanitized` libraries."""
     found = [

@@ -1,5 +1,6 @@
 """Neighbour counts against the definition: every code, every bound, every layout."""
 
+import os
 import subprocess
 import sys
 from functools import cache
@@ -277,3 +278,23 @@ def test_compiles_where_no_code_can_be_kept():
     names = {}
     exec("def double(x):\n    return 2 * x", names)  # a function without a file has no cache
     assert kernel(names["double"])(3) == 6
+
+
+def test_a_full_disk_under_the_cache_of_compiled_code_does_no_harm(tmp_path):
+    """No file may grow beyond a few bytes, so nothing can be kept; the counts come all the same."""
+    code = (
+        "import resource\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))\n"
+        "import numpy as np, neuromfa_kernels as nk\n"
+        "table = nk.radius_table(np.float32, 10.0)\n"
+        "weights = np.full((3, 2), 0.5, np.float32)\n"
+        "print(nk.count_neighbours(weights, table, neuron_axis=1).counts[1].tolist())\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, "[3, 3]\n", "")

@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuromfa_kernels import cuda_hops
-from neuromfa_kernels.cuda_driver import source_text
 from neuromfa_kernels.hops import count_hops
-from simt import SimtDriver, SimtError, needs_compiler, sanitized_environment
+from simt import AlteredDriver, SimtDriver, SimtError, needs_compiler, sanitized_environment
 from test_hops import arrays, expected
 
 pytestmark = needs_compiler
@@ -156,19 +155,6 @@ def test_no_race():
     exercise("race")
 
 
-class Altered(SimtDriver):
-    """Runs the search with one expression replaced by another."""
-
-    def __init__(self, old, new, **settings):
-        super().__init__(**settings)
-        self.old, self.new = old, new
-
-    def kernel(self, source, name, *, defines=None):
-        text = source_text(source)
-        assert text.count(self.old) == 1
-        return self.kernel_of(text.replace(self.old, self.new), name, defines=defines)
-
-
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -181,7 +167,7 @@ class Altered(SimtDriver):
 )
 def test_a_wrong_search_would_be_seen(old, new):
     graph = GRAPHS["Barabasi-Albert"]
-    driver = Altered(old, new)
+    driver = AlteredDriver(old, new)
     try:
         found = searched(graph, some_sources(graph), driver, most_hops=9)
     except (SimtError, ValueError):
@@ -192,7 +178,7 @@ def test_a_wrong_search_would_be_seen(old, new):
 
 def test_a_plain_write_would_be_seen_as_a_race():
     old = "atomicOr(fresh + node, x) == 0"
-    driver = Altered(old, "(fresh[node] |= x) == 0", build="race")
+    driver = AlteredDriver(old, "(fresh[node] |= x) == 0", build="race")
     with pytest.raises(SimtError, match="race"):
         searched(GRAPHS["Barabasi-Albert"], some_sources(GRAPHS["Barabasi-Albert"]), driver)
 

@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuromfa_kernels import cuda_paths
-from neuromfa_kernels.cuda_driver import source_text
 from neuromfa_kernels.hops import count_paths, extend_paths
-from simt import SimtDriver, SimtError, needs_compiler, sanitized_environment
+from simt import AlteredDriver, SimtDriver, SimtError, needs_compiler, sanitized_environment
 from strategies import DTYPES, awkward_values
 
 pytestmark = needs_compiler
@@ -211,19 +210,6 @@ def test_no_race():
     exercise("race")
 
 
-class Altered(SimtDriver):
-    """Runs the product with one expression replaced by another."""
-
-    def __init__(self, old, new, **settings):
-        super().__init__(**settings)
-        self.old, self.new = old, new
-
-    def kernel(self, source, name, *, defines=None):
-        text = source_text(source)
-        assert text.count(self.old) == 1
-        return self.kernel_of(text.replace(self.old, self.new), name, defines=defines)
-
-
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -236,14 +222,14 @@ class Altered(SimtDriver):
 )
 def test_a_wrong_product_would_be_seen(old, new):
     ways, lengths = two_layers((70, 100, 300), 40.0)
-    found = np.asarray(extended(ways, lengths, 40.0, Altered(old, new)))
+    found = np.asarray(extended(ways, lengths, 40.0, AlteredDriver(old, new)))
     near = plain(ways, lengths) <= 40
     assert (found[near] != plain(ways, lengths)[near]).any()
 
 
 def test_a_missing_barrier_would_be_seen():
     old = "infinity();\n      }\n      __syncthreads();"
-    driver = Altered(old, old.replace("      __syncthreads();", ""), build="race")
+    driver = AlteredDriver(old, old.replace("      __syncthreads();", ""), build="race")
     with pytest.raises(SimtError, match="race"):
         extended(*two_layers((70, 100, 300), 40.0), 40.0, driver)
 

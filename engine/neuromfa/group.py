@@ -7,8 +7,9 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 
-from neuromfa.multifractal import Float64, Int64
+from neuromfa.multifractal import Float64, Int64, MassExponents, Spectrum
 from neuromfa.records import from_plain, to_plain
 
 
@@ -90,6 +91,28 @@ class Group:
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
         """Inverse of `to_dict`."""
         return from_plain(cls, record)
+
+
+def fitted_fields(
+    exponents: MassExponents, curve: Spectrum, asked: npt.NDArray[np.bool_]
+) -> dict[str, Any]:
+    """What records take from a fit, by name, at the moments that were asked for."""
+    r2 = exponents.r2[asked]
+    return {
+        "tau": exponents.tau[asked],
+        "tau_stderr": exponents.tau_stderr[asked],
+        "intercept": exponents.intercept[asked],
+        "r2": r2,
+        "alpha": curve.alpha[asked],
+        "f": curve.f[asked],
+        "generalised_dimension": curve.generalised_dimension[asked],
+        "specific_heat": curve.specific_heat[asked],
+        "alpha_0": curve.alpha_0,
+        "width": curve.width,
+        "asymmetry": curve.asymmetry,
+        "r2_min": float(np.fmin.reduce(r2)),
+        "concave": curve.concave,
+    }
 
 
 def scalar_row(kind: str, group: Group) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from neuromfa.dimension import DimensionSummary
+from neuromfa.group import Group, fitted_fields
 from neuromfa.jackknife import jackknife
 from neuromfa.multifractal import (
     Float64,
@@ -22,7 +23,6 @@ from neuromfa.multifractal import (
 )
 from neuromfa.network import Layer
 from neuromfa.protocol import Protocol
-from neuromfa.results import Group
 
 NO_PARTS: Mapping[str, PartitionSums] = MappingProxyType({})
 
@@ -73,7 +73,6 @@ def fit(
     curve = spectrum(sums, exponents, protocol)
     errors = None if exponents.undefined else jackknife(sums, parts, protocol)
     asked = np.isin(sums.q, protocol.q)
-    r2 = exponents.r2[asked]
     return Group(
         name=name,
         block=layer.block if layer else block,
@@ -89,19 +88,7 @@ def fit(
         nonfinite=sums.nonfinite,
         radii=exponents.radii,
         q=sums.q[asked],
-        tau=exponents.tau[asked],
-        tau_stderr=exponents.tau_stderr[asked],
-        intercept=exponents.intercept[asked],
-        r2=r2,
-        alpha=curve.alpha[asked],
-        f=curve.f[asked],
-        generalised_dimension=curve.generalised_dimension[asked],
-        specific_heat=curve.specific_heat[asked],
-        alpha_0=curve.alpha_0,
-        width=curve.width,
-        asymmetry=curve.asymmetry,
-        r2_min=float(np.fmin.reduce(r2)),
-        concave=curve.concave,
+        **fitted_fields(exponents, curve, asked),
         jackknife=None
         if errors is None
         else {

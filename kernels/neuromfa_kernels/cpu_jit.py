@@ -7,7 +7,8 @@ file delete the ``__pycache__`` folders.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from typing import Any, cast
 
 from llvmlite import ir
 from numba import njit, types
@@ -18,12 +19,20 @@ _OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False}
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile on first call, and keep the machine code where a folder for it can be written."""
-    compiled: Callable[..., Any]
+    compiled: Any
     try:
         compiled = njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:  # no place for the cache, e.g. a read-only installation without a home
         compiled = njit(**_OPTIONS)(function)
-    return compiled
+    else:
+        save = compiled._cache.save_overload
+
+        def save_if_there_is_room(*overload: Any) -> None:
+            with suppress(OSError):  # a full disk: the next process compiles again
+                save(*overload)
+
+        compiled._cache.save_overload = save_if_there_is_room
+    return cast("Callable[..., Any]", compiled)
 
 
 def _loader(bits: int) -> Any:

@@ -22,6 +22,7 @@ from neuromfa.graphs.results import GraphAnalysis
 from neuromfa.graphs.searches import Resources
 from neuromfa.graphs.settings import GraphProtocol
 from neuromfa.graphs.spectra import GROUPS, Fit, fit, sampling_interval
+from neuromfa.group import fitted_fields
 from neuromfa.multifractal import Float64, Int64
 from neuromfa.provenance import PACKAGES, versions
 from neuromfa_kernels.cpu_threads import usable_threads
@@ -229,7 +230,6 @@ def _record(
     _, chosen, counted, total, fitted = found
     asked = np.isin(q, protocol.q)
     exponents, curve = fitted
-    r2 = exponents.r2[asked]
     notes = chosen.notes
     if counted.unreaching:
         notes += (f"{counted.unreaching:,} nodes reach no other and were left out",)
@@ -245,19 +245,7 @@ def _record(
         unreaching=counted.unreaching,
         radii=counted.radii,
         q=q[asked],
-        tau=exponents.tau[asked],
-        tau_stderr=exponents.tau_stderr[asked],
-        intercept=exponents.intercept[asked],
-        r2=r2,
-        alpha=curve.alpha[asked],
-        f=curve.f[asked],
-        generalised_dimension=curve.generalised_dimension[asked],
-        specific_heat=curve.specific_heat[asked],
-        alpha_0=curve.alpha_0,
-        width=curve.width,
-        asymmetry=curve.asymmetry,
-        r2_min=float(np.fmin.reduce(r2)),
-        concave=curve.concave,
+        **fitted_fields(exponents, curve, asked),
         log_partition_function=np.log(total.Z[asked]) if total.counted else total.Z[asked] * np.nan,
         interval=interval,
         node_dimension=DimensionSummary.of(dimensions, counted.unreaching).to_dict(),
