@@ -64,6 +64,16 @@ SIMT_RUNTIME void run_block(uint3 index) {
            stuck.at.line);
 }
 
+// CuPy compiles with -ftz=true: subnormal float32 are zero to arithmetic and comparisons. Here they
+// are while a kernel runs (float64 too, which no kernel has a use for).
+struct FlushToZero {
+#ifdef __SSE__
+  const unsigned before = __builtin_ia32_stmxcsr();
+  SIMT_RUNTIME FlushToZero() { __builtin_ia32_ldmxcsr(before | 0x8040); }
+  SIMT_RUNTIME ~FlushToZero() { __builtin_ia32_ldmxcsr(before); }
+#endif
+};
+
 struct Launch {
   dim3 grid, block;
   size_t shared;
@@ -93,6 +103,7 @@ SIMT_RUNTIME const char* run_grid(const Launch& launch, void (*body)(void*), voi
   s->order = launch.order;
   s->random = launch.order;
   s->now = &s->main;
+  const FlushToZero flush;
   race_begin();
   for (unsigned i = 0; i < n; i++) {
     make_fiber(s->fibers[i], int(i));

@@ -73,8 +73,7 @@ __device__ __forceinline__ void set_group_right(const u8* end, long long step, c
       const Words<Seg::N> row = Seg::load(p);
 #pragma unroll
       for (int j = 0; j < C; j++)
-        set_right<C>(size_of<S>(row.word[j / Seg::PER_WORD], j % Seg::PER_WORD), j, pass, place,
-                     totals);
+        set_right<S>(row.word[j / Seg::PER_WORD], j % Seg::PER_WORD, j, pass, place, totals);
     }
   }
 }
@@ -176,10 +175,10 @@ __device__ __forceinline__ void check_bins(const u32* words, const u16* bins, u3
   u32 bin = n_radii + 3;
   if (counted<false>(size, pass)) bin = k < 2 ? 3 : k + 2;
   if (extremes.rare(pass)) {
-    if (size == 0.0f) bin = n_radii + 4;
+    if (size < pass.near) bin = is_zero<S>(words[i], 0) ? n_radii + 4 : bin;
     else if (size != size || size > 3.402823466e38f) bin = 0;
     else bin = size >= pass.nearest ? 1 : 2;
-    if (bin != n_radii + 4 && size == size && k > 1) bin = ~0u;  // set_right expects it in row 0 or 1
+    if (size >= pass.near && k > 1) bin = ~0u;  // set_right expects it in row 0 or 1
   }
   if (bin != bins[i]) atomicAdd(wrong, 1u);
 }

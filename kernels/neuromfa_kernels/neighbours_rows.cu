@@ -93,8 +93,7 @@ __device__ __forceinline__ void count_vector(const uint4& v, u32 n, const Pass& 
       if (!extremes.rare(pass)) return;
 #pragma unroll
       for (u32 k = 0; k < 4 * PER_WORD; k++)
-        if (k < n)
-          set_right<1>(size_of<S>(word[k / PER_WORD], k % PER_WORD), 0, pass, place, totals);
+        if (k < n) set_right<S>(word[k / PER_WORD], k % PER_WORD, 0, pass, place, totals);
     }
   }
 }

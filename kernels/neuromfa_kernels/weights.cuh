@@ -82,12 +82,25 @@ __device__ __forceinline__ float from_half(u16 code) {
 #endif
 }
 
+// The h-th value in a word
+template <int S>
+__device__ __forceinline__ float value_of(u32 word, int h) {
+  if constexpr (S == FLOAT32) return __uint_as_float(word);
+  else if constexpr (S == BFLOAT16) return __uint_as_float(h ? word & 0xffff0000u : word << 16);
+  else return from_half(h ? word >> 16 : word & 0xffff);
+}
+
 // abs(w) of the h-th value in a word
 template <int S>
 __device__ __forceinline__ float size_of(u32 word, int h) {
-  if constexpr (S == FLOAT32) return fabsf(__uint_as_float(word));
-  else if constexpr (S == BFLOAT16) return fabsf(__uint_as_float(h ? word & 0xffff0000u : word << 16));
-  else return fabsf(from_half(h ? word >> 16 : word & 0xffff));
+  return fabsf(value_of<S>(word, h));
+}
+
+// Whether it is zero. Its bits say so: CuPy compiles with -ftz=true, and then comparisons take a
+// subnormal float32 for zero, which is merely longer than the cutoff.
+template <int S>
+__device__ __forceinline__ bool is_zero(u32 word, int h) {
+  return __float_as_uint(value_of<S>(word, h)) << 1 == 0;
 }
 
 // Adding it rounds a number below 2^22 half to even; the integer is then in the low bits.
@@ -124,7 +137,7 @@ struct Place {
   }
 };
 
-// Largest and smallest of a group of weights: is one of them of a rare class?
+// Largest and smallest of a group of weights: may one of them be of a rare class?
 struct Extremes {
   float most = 0.0f, least = 1.0f;
   __device__ __forceinline__ void see(float size) {
@@ -142,12 +155,14 @@ __device__ __forceinline__ void count(float size, int j, const Pass& pass, const
   atomicAdd(counter((counted<LATER>(size, pass) ? row : place.trash) + 128 * j), 1u);
 }
 
-// Moves one weight of a rare class to where it belongs. Rows: trash, then d <= 0.5, then d <= 1.
-template <int C>
-__device__ __forceinline__ void set_right(float size, int j, const Pass& pass,
+// Moves the h-th weight of a word, if it is of a rare class, to where it belongs. Rows: trash, then
+// d <= 0.5, then d <= 1.
+template <int S, int C>
+__device__ __forceinline__ void set_right(u32 word, int h, int j, const Pass& pass,
                                           const Place<C>& place, Totals& totals) {
+  const float size = size_of<S>(word, h);
   if (size < pass.near) {
-    totals.zero += size == 0.0f;
+    totals.zero += is_zero<S>(word, h);
     return;
   }
   if (size != size) {  // was put into the trash
