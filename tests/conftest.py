@@ -78,10 +78,13 @@ class Placed:
         import cupy
 
         first, last = np.lib.array_utils.byte_bounds(array)
+        last = max(last, first + 1)  # an array without elements lies somewhere too
         room = np.ctypeslib.as_array((ctypes.c_uint8 * (last - first)).from_address(first))
         at = driver.from_host(room).data + (array.ctypes.data - first)
         self.dtype, self.shape = array.dtype, array.shape
-        self.array = cupy.ndarray(array.shape, f"u{array.itemsize}", at, array.strides)
+        known = array.dtype.kind in "iuf"  # not bfloat16 and the 8-bit types, of kind V
+        kind = array.dtype if known else f"u{array.itemsize}"
+        self.array = cupy.ndarray(array.shape, kind, at, array.strides)
 
 
 class Cuda(Simt):
@@ -93,7 +96,7 @@ class Cuda(Simt):
         self.driver = Driver(0)
 
     def put(self, array):
-        return Placed(array, self.driver) if array.size else self.driver.from_host(array)
+        return Placed(array, self.driver)
 
     def _to_host(self, array):
         if isinstance(array, Placed):

@@ -138,6 +138,12 @@ template <class T> void __stcs(T* p, std::type_identity_t<T> v) { *p = v; }
 
 // ---- bits
 inline int __popc(unsigned v) { return std::popcount(v); }
+inline unsigned __vmaxu2(unsigned a, unsigned b) {
+  return std::max(a & 0xffff0000u, b & 0xffff0000u) | std::max(a & 0xffffu, b & 0xffffu);
+}
+inline unsigned __vminu2(unsigned a, unsigned b) {
+  return std::min(a & 0xffff0000u, b & 0xffff0000u) | std::min(a & 0xffffu, b & 0xffffu);
+}
 inline int __popcll(unsigned long long v) { return std::popcount(v); }
 inline int __clz(int v) { return std::countl_zero(unsigned(v)); }
 inline int __clzll(long long v) { return std::countl_zero(static_cast<unsigned long long>(v)); }

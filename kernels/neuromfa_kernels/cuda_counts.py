@@ -127,10 +127,9 @@ def _passes_over_rows(way: Way, table: RadiusTable, driver: Driver) -> list[Laun
         later = first > 0
         # row k is bin k + 2; `highest` is the value just below those of the rows before
         lowest, highest = value(first + rows + 1), value(first + 1, below=True) if later else 0
-        limits = (lowest, highest, value(2), value(1))
-        numbers = (np.uint32(first), np.uint32(rows))
+        numbers = (np.float32(lowest), np.float32(highest), np.uint32(first), np.uint32(rows))
         kernel = f"{way.kernel}_later" if later else way.kernel
-        passes.append((kernel, rows + SPARE_ROWS, (*map(np.float32, limits), *numbers)))
+        passes.append((kernel, rows + SPARE_ROWS, numbers))
     return passes
 
 
@@ -185,7 +184,6 @@ def wrong_bins(codes: npt.NDArray[np.uint64], table: RadiusTable, driver: Driver
     bins = table.bins(codes)
     negative = codes | np.uint64(1 << (8 * table.dtype.itemsize - 1))
     words = np.concatenate([codes, negative]).astype(np.uint32)
-    value = _values_at(table)
     wrong = driver.zeros(1, np.uint32)
     driver.launch(
         driver.kernel("neighbours_columns.cu", f"check_{table.dtype.name}"),
@@ -193,7 +191,7 @@ def wrong_bins(codes: npt.NDArray[np.uint64], table: RadiusTable, driver: Driver
             driver.from_host(words),
             driver.from_host(np.concatenate([bins, bins])),
             np.uint32(len(words)),
-            *(value(b) for b in (table.n_radii + 2, 2, 1)),
+            _values_at(table)(table.n_radii + 2),
             np.uint32(table.n_radii),
             wrong,
         ],

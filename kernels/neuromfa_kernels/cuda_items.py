@@ -153,7 +153,7 @@ def items_of(
     n_tiles = int(tiles.sum())
     cuts = _cuts(way.itemsize * float(tiles @ edges) / n_tiles, n_tiles, rows, blocks)
     step = -(-edges // np.maximum(1, np.minimum(cuts, edges // FEWEST_EDGES)))
-    step = np.minimum(step, MOST_EDGES)
+    step = np.minimum(-(-step // FEWEST_EDGES) * FEWEST_EDGES, MOST_EDGES)  # rows stay aligned
     pieces = -(-edges // step)
     n = tiles * pieces
     which = np.repeat(np.arange(len(parts)), n)

@@ -29,7 +29,7 @@ struct Segment {
     } else if constexpr (C * Bytes<S>::of == 4) {
       found.word[0] = __ldcs(reinterpret_cast<const u32*>(p));
     } else if constexpr (C * Bytes<S>::of == 2) {
-      found.word[0] = __ldcs(reinterpret_cast<const u16*>(p));
+      found.word[0] = in_both_halves(__ldcs(reinterpret_cast<const u16*>(p)));
     } else {
       found.word[0] = __ldcs(p);
     }
@@ -42,7 +42,7 @@ template <int S, int C, bool LATER, int U>
 __device__ __forceinline__ bool count_group(const Words<Segment<S, C>::N> (&rows)[U],
                                             const Pass& pass, const Place<C>& place) {
   typedef Segment<S, C> Seg;
-  Extremes extremes;
+  Extremes<S> extremes;
 #pragma unroll
   for (int u = 0; u < U; u++)
 #pragma unroll
@@ -52,12 +52,11 @@ __device__ __forceinline__ bool count_group(const Words<Segment<S, C>::N> (&rows
         const u32 code = word >> (8 * j) & 0x7f;
         atomicAdd(counter((code << Place<C>::SHIFT) + 4 * (threadIdx.x & 31) + 128 * j), 1u);
       } else {
-        const float size = size_of<S>(word, j % Seg::PER_WORD);
-        count<S, C, LATER>(size, j, pass, place);
-        if constexpr (!LATER) extremes.see(size);
+        count<S, C, LATER>(size_of<S>(word, j % Seg::PER_WORD), j, pass, place);
+        if (!LATER && j % Seg::PER_WORD == 0) extremes.see(word);
       }
     }
-  return S != CODES8 && !LATER && extremes.rare(pass);
+  return S != CODES8 && !LATER && extremes.rare();
 }
 
 // Looks at U row segments before `end` again. They are read once more: that is rare, and costs no
@@ -139,10 +138,10 @@ __device__ __forceinline__ void count_columns(const Item* items, u32 n_items, u3
 
 #define COLUMNS(name, S, C, LATER, U)                                                            \
   extern "C" __global__ void __launch_bounds__(THREADS, 2)                                       \
-      name(const Item* items, u32 n_items, u32* ticket, float lowest, float highest, float near, \
-           float nearest, u32 first, u32 rows) {                                                 \
+      name(const Item* items, u32 n_items, u32* ticket, float lowest, float highest, u32 first,  \
+           u32 rows) {                                                                           \
     count_columns<S, C, LATER, U>(items, n_items, ticket,                                        \
-                                  Pass{lowest, highest, near, nearest, first, rows}, 0, 0);      \
+                                  Pass{lowest, highest, first, rows}, 0, 0);                     \
   }
 #define COLUMNS_OF(type, S, U)                          \
   COLUMNS(columns_##type##_x4, S, 4, false, U)          \
@@ -156,7 +155,7 @@ COLUMNS_OF(float32, FLOAT32, 2)
 #define CODES(name, C)                                                                           \
   extern "C" __global__ void __launch_bounds__(THREADS, 2)                                       \
       name(const Item* items, u32 n_items, u32* ticket, const u16* bins, u32 n_radii) {          \
-    count_columns<CODES8, C, false, 4>(items, n_items, ticket, Pass{0, 0, 0, 0, 0, 0}, bins,     \
+    count_columns<CODES8, C, false, 4>(items, n_items, ticket, Pass{0, 0, 0, 0}, bins,     \
                                        n_radii);                                                 \
   }
 CODES(columns_codes8_x4, 4)
@@ -170,23 +169,22 @@ __device__ __forceinline__ void check_bins(const u32* words, const u16* bins, u3
   if (i >= n) return;
   const float size = size_of<S>(words[i], 0);
   const u32 k = rounded_distance<S>(size) - ROUNDING_BITS;
-  Extremes extremes;
-  extremes.see(size);
+  Extremes<S> extremes;
+  extremes.see(S == FLOAT32 ? words[i] : in_both_halves(words[i]));
   u32 bin = n_radii + 3;
   if (counted<false>(size, pass)) bin = k < 2 ? 3 : k + 2;
-  if (extremes.rare(pass)) {
-    if (size < pass.near) bin = is_zero<S>(words[i], 0) ? n_radii + 4 : bin;
+  if (extremes.rare()) {
+    if (size < NEAR) bin = is_zero<S>(words[i], 0) ? n_radii + 4 : bin;
     else if (size != size || size > 3.402823466e38f) bin = 0;
-    else bin = size >= pass.nearest ? 1 : 2;
-    if (size >= pass.near && k > 1) bin = ~0u;  // set_right expects it in row 0 or 1
+    else bin = size >= NEAREST ? 1 : 2;
+    if (size >= NEAR && k > 1) bin = ~0u;  // set_right expects it in row 0 or 1
   }
   if (bin != bins[i]) atomicAdd(wrong, 1u);
 }
 #define CHECK(name, S)                                                                           \
   extern "C" __global__ void __launch_bounds__(256)                                              \
-      name(const u32* words, const u16* bins, u32 n, float lowest, float near, float nearest,    \
-           u32 n_radii, u32* wrong) {                                                            \
-    check_bins<S>(words, bins, n, Pass{lowest, 0, near, nearest, 0, 0}, n_radii, wrong);         \
+      name(const u32* words, const u16* bins, u32 n, float lowest, u32 n_radii, u32* wrong) {    \
+    check_bins<S>(words, bins, n, Pass{lowest, 0, 0, 0}, n_radii, wrong);                        \
   }
 CHECK(check_bfloat16, BFLOAT16)
 CHECK(check_float16, FLOAT16)

@@ -49,12 +49,32 @@ __device__ __forceinline__ void copy_values(u8* to, const u8* from, u32 bytes) {
   }
 }
 
+// The part of a piece that one thread copies, if the item has 32 rows that all begin at multiples of
+// 16 bytes: every eighth row. In registers, since the item is read anew after every copy.
+struct Share {
+  const u8* from;       // of the first piece; null for other items
+  long long rows_down;  // bytes
+  u32 to;
+};
+__device__ __forceinline__ Share share_of(const Item& item) {
+  const u32 row = threadIdx.x / VECTORS, at = threadIdx.x % VECTORS * 16;
+  const bool simple = item.neurons == 32 && ((u64(item.weights) | item.across) & 15) == 0;
+  return {simple ? item.weights + row * item.across + at : nullptr,
+          item.across * (THREADS / VECTORS), row * PITCH + at};
+}
+
 // Starts the copies of piece `c` of all rows; one group, empty past the end.
 template <int S>
-__device__ __forceinline__ void stage(const Item& item, u8* stages, u32 c) {
-  const u64 row_bytes = u64(item.edges) * Bytes<S>::of, from = u64(c) * PIECE;
+__device__ __forceinline__ void stage(const Item& item, const Share& share, u64 row_bytes,
+                                      u8* stages, u32 c) {
+  const u64 from = u64(c) * PIECE;
   u8* to = stages + c % STAGES * (32 * PITCH);
-  if (from < row_bytes) {
+  if (share.from && from + PIECE <= row_bytes) {
+    const u8* p = share.from + from;
+#pragma unroll
+    for (u32 k = 0; k < 32 * VECTORS / THREADS; k++, p += share.rows_down)
+      copy_async(to + share.to + k * (THREADS / VECTORS * PITCH), p);
+  } else if (from < row_bytes) {
     const u32 bytes = row_bytes - from < PIECE ? u32(row_bytes - from) : PIECE;
     for (u32 i = threadIdx.x; i < item.neurons * VECTORS; i += THREADS) {
       const u32 row = i / VECTORS, at = i % VECTORS * 16;
@@ -69,31 +89,28 @@ __device__ __forceinline__ void stage(const Item& item, u8* stages, u32 c) {
   close_group();
 }
 
-// Counts the first n values of 16 bytes of the lane's row.
-template <int S, bool LATER>
-__device__ __forceinline__ void count_vector(const uint4& v, u32 n, const Pass& pass,
-                                             const Place<1>& place, Totals& totals) {
-  const int PER_WORD = 4 / Bytes<S>::of;
-  const u32 word[4] = {v.x, v.y, v.z, v.w};
+// Counts the values of N words of the lane's row, or one value that lies low in a word.
+template <int S, bool LATER, int N>
+__device__ __forceinline__ void count_words(const u32 (&word)[N], const Pass& pass,
+                                            const Place<1>& place, Totals& totals) {
+  const int PER_WORD = N == 1 ? 1 : 4 / Bytes<S>::of;
   if constexpr (S == CODES8) {
 #pragma unroll
-    for (u32 k = 0; k < 16; k++)
-      if (k < n)
-        atomicAdd(counter(((word[k / 4] >> (k % 4 * 8) & 0x7f) << 7) + 4 * (threadIdx.x & 31)), 1u);
+    for (u32 k = 0; k < N * PER_WORD; k++)
+      atomicAdd(counter(((word[k / PER_WORD] >> (k % PER_WORD * 8) & 0x7f) << 7) +
+                        4 * (threadIdx.x & 31)), 1u);
   } else {
-    Extremes extremes;
+    Extremes<S> extremes;
 #pragma unroll
-    for (u32 k = 0; k < 4 * PER_WORD; k++) {
-      if (k >= n) break;
-      const float size = size_of<S>(word[k / PER_WORD], k % PER_WORD);
-      count<S, 1, LATER>(size, 0, pass, place);
-      if (!LATER) extremes.see(size);
+    for (u32 k = 0; k < N * PER_WORD; k++) {
+      count<S, 1, LATER>(size_of<S>(word[k / PER_WORD], k % PER_WORD), 0, pass, place);
+      if (!LATER && k % PER_WORD == 0) extremes.see(word[k / PER_WORD]);
     }
     if constexpr (!LATER) {
-      if (!extremes.rare(pass)) return;
+      if (!extremes.rare()) return;
 #pragma unroll
-      for (u32 k = 0; k < 4 * PER_WORD; k++)
-        if (k < n) set_right<S>(word[k / PER_WORD], k % PER_WORD, 0, pass, place, totals);
+      for (u32 k = 0; k < N * PER_WORD; k++)
+        set_right<S>(word[k / PER_WORD], k % PER_WORD, 0, pass, place, totals);
     }
   }
 }
@@ -104,20 +121,33 @@ __device__ __forceinline__ void count_item(const Item& item, u8* stages, const P
   const u32 lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
   const u64 row_bytes = u64(item.edges) * Bytes<S>::of;
   const u32 pieces = u32((row_bytes + PIECE - 1) / PIECE);
-  for (u32 c = 0; c < STAGES - 1; c++) stage<S>(item, stages, c);
+  const Share share = share_of(item);
+  const bool mine = lane < item.neurons;
+  for (u32 c = 0; c < STAGES - 1; c++) stage<S>(item, share, row_bytes, stages, c);
 #pragma unroll 1
   for (u32 c = 0; c < pieces; c++) {
     wait_group<STAGES - 2>();
     __syncthreads();  // piece c is there for all, and all have read piece c - 1
-    stage<S>(item, stages, c + STAGES - 1);
-    if (lane >= item.neurons) continue;
+    stage<S>(item, share, row_bytes, stages, c + STAGES - 1);
+    if (!mine) continue;
     const u64 left = row_bytes - u64(c) * PIECE;
     const u8* row = stages + c % STAGES * (32 * PITCH) + lane * PITCH;
+    u32 at = warp * 16;
 #pragma unroll 1
-    for (u32 at = warp * 16; at < PIECE && at < left; at += WARPS * 16) {
+    for (; at < PIECE && at + 16 <= left; at += WARPS * 16) {
       const uint4 v = *reinterpret_cast<const uint4*>(row + at);
-      if (left - at >= 16) count_vector<S, LATER>(v, 16 / Bytes<S>::of, pass, place, totals);
-      else count_vector<S, LATER>(v, u32(left - at) / Bytes<S>::of, pass, place, totals);
+      count_words<S, LATER, 4>({v.x, v.y, v.z, v.w}, pass, place, totals);
+    }
+#pragma unroll 1
+    for (const u32 end = min(at + 16, PIECE); at < end && at < left; at += Bytes<S>::of) {
+      if constexpr (Bytes<S>::of == 4) {
+        count_words<S, LATER, 1>({*reinterpret_cast<const u32*>(row + at)}, pass, place, totals);
+      } else if constexpr (Bytes<S>::of == 2) {
+        const u32 word = in_both_halves(*reinterpret_cast<const u16*>(row + at));
+        count_words<S, LATER, 1>({word}, pass, place, totals);
+      } else {
+        count_words<S, LATER, 1>({row[at]}, pass, place, totals);
+      }
     }
   }
   wait_group<0>();
@@ -142,10 +172,10 @@ __device__ __forceinline__ void count_rows(const Item* items, u32 n_items, u32* 
 
 #define ROWS(name, S, LATER)                                                                     \
   extern "C" __global__ void __launch_bounds__(THREADS, 3)                                       \
-      name(const Item* items, u32 n_items, u32* ticket, float lowest, float highest, float near, \
-           float nearest, u32 first, u32 rows) {                                                 \
+      name(const Item* items, u32 n_items, u32* ticket, float lowest, float highest, u32 first,  \
+           u32 rows) {                                                                           \
     count_rows<S, LATER>(items, n_items, ticket,                                                 \
-                         Pass{lowest, highest, near, nearest, first, rows}, 0, 0);               \
+                         Pass{lowest, highest, first, rows}, 0, 0);                              \
   }
 ROWS(rows_bfloat16, BFLOAT16, false)
 ROWS(rows_bfloat16_later, BFLOAT16, true)
@@ -156,5 +186,5 @@ ROWS(rows_float32_later, FLOAT32, true)
 
 extern "C" __global__ void __launch_bounds__(THREADS, 3)
     rows_codes8(const Item* items, u32 n_items, u32* ticket, const u16* bins, u32 n_radii) {
-  count_rows<CODES8, false>(items, n_items, ticket, Pass{0, 0, 0, 0, 0, 0}, bins, n_radii);
+  count_rows<CODES8, false>(items, n_items, ticket, Pass{0, 0, 0, 0}, bins, n_radii);
 }

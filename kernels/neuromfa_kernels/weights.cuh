@@ -7,7 +7,7 @@
 //   * rows are k = rint(1/abs(w)) from `first` on; rows 0 and 1 together hold all with d < 1.5;
 //   * weights below `lowest` (longer than the cutoff, or zero) and NaN go to a trash row. The
 //     compiler predicates no shared atomic, it would branch around each;
-//   * a group of weights with an abs(w) that is zero, at least `near` or NaN is looked at again, and
+//   * a group of weights with an abs(w) that is zero, at least 1 or NaN is looked at again, and
 //     `set_right` moves these to the rows and totals of their own.
 #pragma once
 typedef unsigned char u8;
@@ -32,9 +32,11 @@ struct Item {
 
 struct Pass {                        // the rows of one launch
   float lowest, highest;             // smallest and largest abs(w) to be counted
-  float near, nearest;               // smallest abs(w) with d <= 1, with d <= 0.5
   u32 first, rows;
 };
+
+#define NEAR 1.0f                    // smallest abs(w) with d <= 1
+#define NEAREST 2.0f                 // and with d <= 0.5
 
 struct Totals {                      // of a thread
   u32 zero, nonfinite;
@@ -81,6 +83,9 @@ __device__ __forceinline__ float from_half(u16 code) {
   return float(half);
 #endif
 }
+
+// A single value of a 16-bit type as a word of two.
+__device__ __forceinline__ u32 in_both_halves(u32 code) { return code * 0x10001u; }
 
 // The h-th value in a word
 template <int S>
@@ -137,16 +142,29 @@ struct Place {
   }
 };
 
-// Largest and smallest of a group of weights: may one of them be of a rare class?
+// Largest and smallest of a group of weights: may one of them be of a rare class? Of 16-bit types two
+// at a time, by their codes, which are in the order of abs(w); float32 by comparisons.
+template <int S>
 struct Extremes {
+  static const u32 ONE = S == BFLOAT16 ? 0x3f80 : 0x3c00, BOTH = 0x00010001u, SIGNS = 0x80008000u;
+  u32 most = 0, least = ~SIGNS;
+  __device__ __forceinline__ void see(u32 word) {
+    most = __vmaxu2(most, word & ~SIGNS);
+    least = __vminu2(least, word & ~SIGNS);
+  }
+  __device__ __forceinline__ bool rare() const {  // a half is at least ONE, or zero
+    return ((most + (SIGNS - ONE * BOTH)) | (least - BOTH)) & SIGNS;
+  }
+};
+template <>
+struct Extremes<FLOAT32> {
   float most = 0.0f, least = 1.0f;
-  __device__ __forceinline__ void see(float size) {
+  __device__ __forceinline__ void see(u32 word) {
+    const float size = fabsf(__uint_as_float(word));
     most = larger(most, size);
     least = fminf(least, size);
   }
-  __device__ __forceinline__ bool rare(const Pass& pass) const {
-    return !(most < pass.near) || least == 0.0f;
-  }
+  __device__ __forceinline__ bool rare() const { return !(most < NEAR) || least == 0.0f; }
 };
 
 template <int S, int C, bool LATER>
@@ -161,7 +179,7 @@ template <int S, int C>
 __device__ __forceinline__ void set_right(u32 word, int h, int j, const Pass& pass,
                                           const Place<C>& place, Totals& totals) {
   const float size = size_of<S>(word, h);
-  if (size < pass.near) {
+  if (size < NEAR) {
     totals.zero += is_zero<S>(word, h);
     return;
   }
@@ -172,7 +190,7 @@ __device__ __forceinline__ void set_right(u32 word, int h, int j, const Pass& pa
   const u32 row_0 = place.trash - (pass.rows << Place<C>::SHIFT) + 128 * j;
   atomicAdd(counter(row_0), ~0u);
   if (size > 3.402823466e38f) totals.nonfinite++;
-  else atomicAdd(counter(place.trash + 128 * j + ((size >= pass.nearest ? 1 : 2) << Place<C>::SHIFT)), 1u);
+  else atomicAdd(counter(place.trash + 128 * j + ((size >= NEAREST ? 1 : 2) << Place<C>::SHIFT)), 1u);
 }
 
 // ---- what a block does before and after an item
