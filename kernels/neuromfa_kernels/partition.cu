@@ -21,7 +21,7 @@
 // Floor for 61 q, ROWS 8: 175 float64 instructions for each (neuron, radius), 128 of them the sums
 // themselves, against 64 per clock and multiprocessor (sm_90, sm_100); 12 B from and to the memory.
 //
-// Compile options (cuda_partition.py): TILE, THREADS, COLUMNS, MOMENTS, ROWS, WIDTH, BLOCK.
+// Compile options (cuda_partition.py): TILE, THREADS, COLUMNS, MOMENTS, ROWS, WIDTH, RADII, BLOCK.
 
 typedef unsigned int u32;
 typedef unsigned long long u64;
@@ -144,9 +144,15 @@ __device__ __forceinline__ Powers raised(double x, double u, u32 row) {
 struct Where {  // of a thread: its tile's neurons, and its radius
   u32 tile, first, last, radius;
 };
-__device__ __forceinline__ Where where(u32 element, u32 n, u32 n_radii) {
-  const u32 tile = element / n_radii, first = tile * TILE;
-  return {tile, first, min(first + TILE, n), element - tile * n_radii};
+// Element `x` of a block of WIDTH: RADII adjacent radii of some tiles. Counts of different tiles within
+// one radius are alike, so a block meets few entries of the table of powers, and finds them in L1;
+// RADII x 4 B of a neuron's counts are read together. Blocks of the same radii follow one another.
+__device__ __forceinline__ Where where(u32 x, u32 n, u32 n_radii) {
+  const u32 groups = ((n + TILE - 1) / TILE + WIDTH / RADII - 1) / (WIDTH / RADII);
+  const u32 tile = blockIdx.x % groups * (WIDTH / RADII) + x / RADII, first = tile * TILE;
+  const u32 radius = blockIdx.x / groups * RADII + x % RADII;
+  if (first >= n || radius >= n_radii) return {0, n, n, 0};
+  return {tile, first, min(first + TILE, n), radius};
 }
 
 struct Tables {
@@ -211,7 +217,7 @@ sum_factorised(const u32* __restrict__ within, const u32* __restrict__ total,
                double* __restrict__ Z_log) {
   const u32 part = threadIdx.x / WIDTH, row = part / 2 * ROWS;
   const bool of_log = part % 2;
-  const Where at = where(blockIdx.x * WIDTH + threadIdx.x % WIDTH, n, n_radii);
+  const Where at = where(threadIdx.x % WIDTH, n, n_radii);
   if (at.first >= n) return;
   const u32* mine = within + u64(at.first) * n_radii + at.radius;
   const Tables tables = {powers, inverse, size, h, q_0};
@@ -238,7 +244,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 sum_general(const u32* __restrict__ within, const u32* __restrict__ total,
             const u64* __restrict__ counted, const double* __restrict__ q, u32 n, u32 n_radii,
             u32 n_q, double* __restrict__ Z, double* __restrict__ Z_log) {
-  const Where at = where(blockIdx.x * THREADS + threadIdx.x, n, n_radii);
+  const Where at = where(threadIdx.x, n, n_radii);
   if (at.first >= n) return;
   const u32 start = blockIdx.y * MOMENTS;
   double own[MOMENTS], sums[MOMENTS] = {}, logs[MOMENTS] = {};
