@@ -99,7 +99,7 @@ def _write(builder: Any, slots: Any, kept: Any, out: Any) -> Any:
     return builder.add(out, builder.shl(builder.zext(written, _INTEGER), _INTEGER(1)))
 
 
-class Lanes(types.Type):
+class Lanes(types.Type):  # type: ignore[misc]
     """A vector of `LANES` numbers, in registers."""
 
     def __init__(self, element: Any) -> None:
@@ -108,7 +108,7 @@ class Lanes(types.Type):
 
 
 @register_model(Lanes)
-class _Registers(models.PrimitiveModel):
+class _Registers(models.PrimitiveModel):  # type: ignore[misc]
     def __init__(self, manager: Any, kind: Any) -> None:
         super().__init__(manager, kind, _vector(manager.lookup(kind.element).get_value_type()))
 
