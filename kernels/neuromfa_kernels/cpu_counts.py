@@ -1,8 +1,8 @@
 """Neighbour counts on the CPU (definitions, section 2).
 
-A thread owns some neurons and keeps their hits, one byte each, in its nearest cache while the
-edges pass by, adds them to totals before they can overflow, and these to the counts. The floor is
-one load of the code, one of its bin, and one load and store of a hit for each weight.
+A thread owns some neurons and keeps their hits in its nearest cache while the edges pass by, adds
+them to totals before they can overflow, and these to the counts. The floor is the load and the
+store of a counter, one after another, for each weight in range.
 """
 
 from __future__ import annotations
@@ -14,68 +14,93 @@ import numpy as np
 import numpy.typing as npt
 
 from neuromfa_kernels.answers import NeighbourCounts
-from neuromfa_kernels.cpu_hits import BATCH, hit
 from neuromfa_kernels.cpu_jit import kernel
+from neuromfa_kernels.cpu_slots import LANES
+from neuromfa_kernels.cpu_strips import BLOCK, count_strip
 from neuromfa_kernels.cpu_threads import spread, usable_threads
-from neuromfa_kernels.cpu_vectors import LANES
 from neuromfa_kernels.radius import FIRST_RADIUS, NEAR, NEAREST, NONFINITE, RadiusTable
 
-HIT_BYTES = 40 << 10
-"""Most hits of one strip: a first-level cache, most of them rarely touched."""
-PIECE_BYTES = 512
-"""A row's piece of a strip: long enough to be fetched well, short enough to wait in the cache."""
-MOST_ROWS = 255
-"""Edges of a neuron that 8 bits can count."""
-STRIPS = 4
-"""Strips of a panel: while one is counted, the rows' pieces of the next are fetched."""
+HIT_BYTES = 24 << 10
+"""Most hits of one strip: they leave room for slots in a first-level cache."""
+STRIP = 128
+"""Most neurons of a strip."""
+MOST_8, MOST_16 = 255, 65_535
+"""Hits that 8 and 16 bits can count."""
 PIECES = 8
 """Hits kept apart for one neuron in a row, so that equal neighbours do not wait for each other."""
+PIECE = 512
+"""Weights of one neuron that are counted as a row."""
 SMALL = 1 << 18
 """Below so many weights a second thread costs more than it brings."""
 PIECES_PER_THREAD = 4
 """Enough that threads end together."""
+SMALLEST_HALF = 2.0**-14
+"""Where float16 begins to lose digits."""
 
 
-@lru_cache(maxsize=16)
-def _lookup(table: RadiusTable) -> tuple[Any, npt.NDArray[np.uint16], int]:
-    """What the inner loop needs to find a slot, the bin of each slot, and the number of slots."""
-    size, definition = table.dtype.itemsize, (table.cutoff, table.factor, table.above)
-    identity = np.arange(table.n_bins, dtype=np.uint16)
+@lru_cache(maxsize=256)
+def _plan(table: RadiusTable) -> tuple[Any, Any, npt.NDArray[np.uint16], int]:
+    """What the inner loop needs to find a slot, the bin of each slot, and the number of slots.
+
+    Codes of 8 bits are their own slots. The others are divided: types of 16 bits in float32 if
+    that gives every code in range its bin, all else in float64, which is the definition.
+    """
+    size, name = table.dtype.itemsize, table.dtype.name
+    code = np.dtype(f"u{size}").type(0)
+    shift, times = (13, table.factor * 2.0**112) if name == "float16" else (16, table.factor)
+    bounds = [table.bounds[b] for b in (table.above - 1, NEAR, NEAREST, NONFINITE)]
+    definition = (*bounds, table.above, table.zero, shift, times)
     if size == 1:
-        return (identity, definition), table.bins(np.arange(128)), 128
-    half = table.bins(np.arange(1 << 15)) if size == 2 else identity
-    return (np.concatenate([half, half]), definition), identity, -(-table.n_bins // 8) * 8
+        return (code, np.float32(0)), definition, table.bins(np.arange(128)), 128
+    narrow = size == 2 and _float32_is_exact(table, shift, times)
+    work = np.float32(0) if narrow else np.float64(0)
+    slots = -(-table.n_bins // 8) * 8
+    return (code, work), definition, np.arange(table.n_bins, dtype=np.uint16), slots
+
+
+def _float32_is_exact(table: RadiusTable, shift: int, times: float) -> bool:
+    """Whether float32 arithmetic gives every code of 16 bits that is in range its radius."""
+    codes = np.arange(table.bounds[table.above - 1], table.bounds[NEAR], dtype=np.uint32)
+    with np.errstate(all="ignore"):
+        values = (codes << np.uint32(shift)).view(np.float32) * np.float32(times)
+        distances = np.float32(1) / values
+        return np.array_equal(np.rint(distances) + (FIRST_RADIUS - 1), table.bins(codes))
 
 
 @kernel
 def _add(hits: Any, totals: Any) -> None:
     """Add hits to totals and clear them."""
     for k in range(len(hits)):
-        totals[k] += np.uint32(hits[k])
+        totals[k] += hits[k]
     hits[:] = 0
 
 
 @kernel
-def _empty(totals: Any, slots: Any, bins: Any, place: Any, out: Any) -> None:
+def _empty(totals: Any, slots: Any, bins: Any, span: Any, out: Any) -> None:
     """Add the totals of a strip to the counts, and clear them."""
-    first, step, n = place
+    first, n = span
     counts, near, dropped = out
     n_radii = counts.shape[1]
+    found = np.empty(n_radii + FIRST_RADIUS + 2, np.uint32)
     for j in range(n):
-        neuron = first + j * step
-        for slot in range(len(bins)):
-            found = totals[j * slots + slot]
-            if found:
-                b = bins[slot]
-                if FIRST_RADIUS <= b < n_radii + FIRST_RADIUS:
-                    counts[neuron, b - FIRST_RADIUS] += found
-                elif b == NEAREST or b == NEAR:
-                    near[b - NEAREST, neuron] += found
-                    dropped[0] += found
-                elif b == NONFINITE:
-                    dropped[3] += found
-                else:
-                    dropped[b - n_radii - FIRST_RADIUS + 1] += found
+        mine = totals[j * slots : (j + 1) * slots]
+        if len(bins) == slots:  # codes
+            found[:] = 0
+            for slot in range(slots):
+                found[bins[slot]] += mine[slot]
+        else:
+            for b in range(len(found)):
+                found[b] = mine[b]
+        in_range = np.int64(0)
+        for k in range(n_radii):
+            counts[first + j, k] += found[k + FIRST_RADIUS]
+            in_range += found[k + FIRST_RADIUS]
+        for b in (NEAREST, NEAR):
+            near[b - NEAREST, first + j] += found[b]
+            dropped[0] += found[b]
+        dropped[2] += found[n_radii + FIRST_RADIUS + 1]
+        dropped[3] += found[NONFINITE]
+        dropped[1] -= in_range
     totals[: n * slots] = 0
 
 
@@ -93,9 +118,9 @@ def add_neighbours(
         return
     workers = usable_threads(threads) if matrix.size > SMALL else 1
     neurons = matrix.shape[1]
-    strip = _strip(_lookup(table)[2], matrix.itemsize)
-    panels = neurons // (STRIPS * strip * workers)
-    pieces = workers * max(1, min(PIECES_PER_THREAD, panels)) if workers > 1 else 1
+    strip = _strip(_plan(table)[3])
+    strips = neurons // (strip * workers)
+    pieces = workers * max(1, min(PIECES_PER_THREAD, strips)) if workers > 1 else 1
     step = -(-neurons // (pieces * strip)) * strip
 
     def some(start: int) -> npt.NDArray[np.int64]:
@@ -113,64 +138,67 @@ def _count(
     near: npt.NDArray[np.uint32],
 ) -> npt.NDArray[np.int64]:
     """Count some neurons in one thread; weights below the range, above it, zero, not finite."""
-    lookup, bins, slots = _lookup(table)
-    size, (down, across), (edges, neurons) = matrix.itemsize, matrix.strides, matrix.shape
+    kind, definition, bins, slots = _plan(table)
+    (down, across), shape = matrix.strides, matrix.shape
     view = (matrix.__array_interface__["data"][0], down, across)
-    totals = np.zeros(4, np.int64)
-    found, out = (lookup, bins), (counts, near, totals)
-    if abs(across) <= abs(down):
-        strip = min(neurons, _strip(slots, size))
-        _columns(size, view, (edges, neurons, slots, strip), found, out)
-    else:
-        _rows(size, view, (edges, neurons, slots), found, out)
-    return totals
+    dropped = np.zeros(4, np.int64)
+    few = np.empty(LANES, f"u{matrix.itemsize}")
+    room = np.empty((2, BLOCK + STRIP + LANES), np.uint16)
+    found, out = (definition, bins, slots, few, room), (counts, near, dropped)
+    count = _columns if abs(across) <= abs(down) else _rows
+    count(kind, view, (*shape, _strip(slots)), found, out)
+    dropped[1] += matrix.size - dropped[[0, 2, 3]].sum()
+    return dropped
 
 
-def _strip(slots: int, size: int) -> int:
-    """Neurons of `size` bytes an edge whose hits stay in the nearest cache, by sixteens."""
-    return max(16, min(HIT_BYTES // slots, PIECE_BYTES // size) // 16 * 16)
-
-
-@kernel
-def _columns(size: Any, view: Any, shape: Any, found: Any, out: Any) -> None:
-    """Neurons side by side: panels of `STRIPS` strips, strip after strip for some rows."""
-    address, down, across = view
-    edges, neurons, slots, strip = shape
-    (table, definition), bins = found
-    lookup = (table, definition, np.empty(max(BATCH, strip) + LANES, np.uint16))
-    panel = STRIPS * strip
-    hits, totals = np.zeros(panel * slots, np.uint8), np.zeros(panel * slots, np.uint32)
-    one, width = np.uint8(1), np.uint64(slots)
-    for first in range(0, neurons, panel):
-        wide = min(panel, neurons - first)
-        for row in range(0, edges, MOST_ROWS):
-            rows = min(MOST_ROWS, edges - row)
-            for start in range(0, wide, strip):
-                at = (address + row * down + (first + start) * across, down, across)
-                n = min(strip, wide - start)
-                hit(size, at, (rows, n, width, one), lookup, hits[start * slots :])
-            _add(hits[: wide * slots], totals)
-        _empty(totals, slots, bins, (first, 1, wide), out)
+def _strip(slots: int) -> int:
+    """Neurons whose hits stay in the nearest cache."""
+    return max(LANES // 2, min(HIT_BYTES // slots, STRIP) // LANES * LANES)
 
 
 @kernel
-def _rows(size: Any, view: Any, shape: Any, found: Any, out: Any) -> None:
-    """A neuron's edges side by side: as a matrix of `PIECES` columns they are a strip."""
+def _columns(kind: Any, view: Any, shape: Any, found: Any, out: Any) -> None:
+    """Neurons side by side: strip after strip, each for all edges."""
     address, down, across = view
-    edges, neurons, slots = shape
-    (table, definition), bins = found
-    lookup = (table, definition, np.empty(BATCH + LANES, np.uint16))
-    totals = np.zeros(PIECES * slots, np.uint32)
-    one, width = np.uint32(1), np.uint64(4 * slots)
-    whole = edges // PIECES
+    edges, neurons, strip = shape
+    definition, bins, slots, few, room = found
+    firsts = (np.arange(strip + LANES) * slots).astype(np.uint16)
+    hits, totals = np.zeros(strip * slots, np.uint8), np.zeros(strip * slots, np.uint16)
+    for first in range(0, neurons, strip):
+        n = min(strip, neurons - first)
+        plan = (firsts, definition, max(1, BLOCK // n), few, room)
+        added = 0
+        for row in range(0, edges, MOST_8):
+            rows = min(MOST_8, edges - row)
+            if added + rows > MOST_16:
+                _empty(totals, slots, bins, (first, n), out)
+                added = 0
+            at = (address + row * down + first * across, down, across)
+            count_strip(kind, at, (rows, n), plan, hits)
+            _add(hits[: n * slots], totals)
+            added += rows
+        _empty(totals, slots, bins, (first, n), out)
+
+
+@kernel
+def _rows(kind: Any, view: Any, shape: Any, found: Any, out: Any) -> None:
+    """A neuron's edges side by side: `PIECES` counters take turns, as if they were neurons."""
+    address, down, across = view
+    edges, neurons, _ = shape
+    definition, bins, slots, few, room = found
+    firsts = (np.arange(PIECE) % PIECES * slots).astype(np.uint16)
+    plan = (firsts, definition, 1, few, room)
+    hits, totals = np.zeros(PIECES * slots, np.uint16), np.zeros(slots, np.uint32)
+    most = MOST_16 * PIECES // PIECE * PIECE
     for neuron in range(neurons):
-        at = (address + neuron * across, PIECES * down, down)
-        hit(size, at, (whole, PIECES, width, one), lookup, totals)
-        if edges % PIECES:
-            at = (at[0] + whole * PIECES * down, PIECES * down, down)
-            hit(size, at, (1, edges % PIECES, width, one), lookup, totals)
-        for k in range(1, PIECES):
-            for slot in range(slots):
-                totals[slot] += totals[k * slots + slot]
-                totals[k * slots + slot] = 0
-        _empty(totals, slots, bins, (neuron, 0, 1), out)
+        for start in range(0, edges, most):
+            m = min(most, edges - start)
+            whole, rest = m // PIECE, m % PIECE
+            at = (address + neuron * across + start * down, PIECE * down, down)
+            count_strip(kind, at, (whole, PIECE), plan, hits)
+            if rest:
+                at = (at[0] + whole * PIECE * down, PIECE * down, down)
+                count_strip(kind, at, (1, rest), plan, hits)
+            for k in range(PIECES):
+                _add(hits[k * slots : (k + 1) * slots], totals)
+        _empty(totals, slots, bins, (neuron, 1), out)

@@ -35,24 +35,22 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     return cast("Callable[..., Any]", compiled)
 
 
-def _loader(bits: int) -> Any:
-    @intrinsic
-    def load(_context: Any, address: Any) -> Any:
-        """Return the unsigned integer stored at an address, aligned or not."""
-
-        def generate(_target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-            integer = ir.IntType(bits)
-            pointer = builder.inttoptr(arguments[0], integer.as_pointer())
-            value = builder.load(pointer)
-            value.align = 1
-            return builder.zext(value, ir.IntType(64)) if bits < 64 else value
-
-        return types.uint64(address), generate
-
-    return load
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile into whatever kernel calls it: what that one keeps in registers stays there."""
+    return cast("Callable[..., Any]", njit(forceinline=True, **_OPTIONS)(function))
 
 
-load8, load16, load32, load64 = _loader(8), _loader(16), _loader(32), _loader(64)
+@intrinsic
+def load(_context: Any, address: Any, like: Any) -> Any:
+    """Return the number stored at an address, aligned or not, of the type of `like`."""
+
+    def generate(_target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        place = builder.inttoptr(arguments[0], arguments[1].type.as_pointer())
+        value = builder.load(place)
+        value.align = 1
+        return value
+
+    return like(address, like), generate
 
 
 @intrinsic
@@ -69,8 +67,13 @@ def count(_context: Any, counters: Any, index: Any, one: Any) -> Any:
 
 
 @intrinsic
-def prefetch(_context: Any, address: Any) -> Any:
-    """Ask for the cache line at an address; an address that is not mapped does no harm."""
+def prefetch(_context: Any, address: Any, near: Any) -> Any:
+    """Ask for the cache line at an address; an address that is not mapped does no harm.
+
+    `near` is written out: 3 for the first-level cache, 2 for the second.
+    """
+    if not isinstance(near, types.IntegerLiteral):
+        return None
 
     def generate(_target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
@@ -78,10 +81,10 @@ def prefetch(_context: Any, address: Any) -> Any:
             "llvm.prefetch", [byte], ir.FunctionType(ir.VoidType(), [byte, number, number, number])
         )
         pointer = builder.inttoptr(arguments[0], byte)
-        builder.call(function, [pointer, number(0), number(3), number(1)])
+        builder.call(function, [pointer, number(0), number(near.literal_value), number(1)])
         return _target.get_dummy_value()
 
-    return types.void(address), generate
+    return types.void(address, near), generate
 
 
 @intrinsic
