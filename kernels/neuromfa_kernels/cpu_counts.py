@@ -34,8 +34,6 @@ SMALL = 1 << 18
 """Below so many weights a second thread costs more than it brings."""
 PIECES_PER_THREAD = 4
 """Enough that threads end together."""
-SMALLEST_HALF = 2.0**-14
-"""Where float16 begins to lose digits."""
 
 
 @lru_cache(maxsize=256)
