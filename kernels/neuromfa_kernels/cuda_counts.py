@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,15 @@ SPARE_ROWS = 3
 """Trash, d <= 0.5 and d <= 1, after the rows of a pass."""
 LARGEST_PROVEN = {"bfloat16": 4000, "float16": 1024, "float32": 4000}
 """Radii up to which the arithmetic of weights.cuh is proven; above them bins are looked up."""
+AT_ONCE = 16
+"""Matrices of one launch: enough that its end costs little, few enough that the next are described
+while they are counted."""
 RESERVED = 1024
 """Shared memory that the system takes of each block, and more than ours has of static ones."""
+
+
+Launch = tuple[str, int, tuple[Any, ...]]
+"""Kernel, counters of a neuron, arguments after the items."""
 
 
 def add_neighbours(
@@ -50,22 +58,25 @@ def add_many(
         Weights [rows, cols] of the table's type, or their codes, and what they are added to; all
         on the driver's GPU. The same counts may be given twice.
     """
-    parts: dict[Way, list[tuple[int, ...]]] = {}
-    arithmetic = _is_proven(table)
-    for weights, out in jobs:
-        matrix = matrix_of(weights, neuron_axis, driver)
-        for way, first, part in ways(matrix, table.dtype, arithmetic=arithmetic):
-            parts.setdefault(way, []).append(part_of(part, out, first, driver))
-    for way, some in parts.items():
-        if way.source == "neighbours_any.cu":
-            passes = _passes_over_bins(way, table, driver)
-        elif table.dtype.itemsize == 1:
-            bins = driver.from_host(table.bins(np.arange(128)))
-            passes = [(way.kernel, 128, (bins, np.uint32(table.n_radii)))]
-        else:
-            check_arithmetic(table, driver)
-            passes = _passes_over_rows(way, table, driver)
-        _launch(way, some, passes, driver)
+    arithmetic, some = _is_proven(table), iter(jobs)
+    while batch := list(islice(some, AT_ONCE)):
+        parts: dict[Way, list[tuple[int, ...]]] = {}
+        for weights, out in batch:
+            matrix = matrix_of(weights, neuron_axis, driver)
+            for way, first, part in ways(matrix, table.dtype, arithmetic=arithmetic):
+                parts.setdefault(way, []).append(part_of(part, out, first, driver))
+        for way, described in parts.items():
+            _launch(way, described, _passes(way, table, driver), driver)
+
+
+def _passes(way: Way, table: RadiusTable, driver: Driver) -> list[Launch]:
+    if way.source == "neighbours_any.cu":
+        return _passes_over_bins(way, table, driver)
+    if table.dtype.itemsize == 1:
+        bins = driver.from_host(table.bins(np.arange(128)))
+        return [(way.kernel, 128, (bins, np.uint32(table.n_radii)))]
+    check_arithmetic(table, driver)
+    return _passes_over_rows(way, table, driver)
 
 
 def _is_proven(table: RadiusTable) -> bool:
@@ -73,10 +84,6 @@ def _is_proven(table: RadiusTable) -> bool:
     if table.n_radii > LARGEST_PROVEN.get(table.dtype.name, 0):
         return False
     return np.array_equal(table.bounds, radius_table(table.dtype, table.cutoff).bounds)
-
-
-Launch = tuple[str, int, tuple[Any, ...]]
-"""Kernel, counters of a neuron, arguments after the items."""
 
 
 def _launch(way: Way, parts: list[tuple[int, ...]], passes: list[Launch], driver: Driver) -> None:

@@ -159,14 +159,16 @@ def items_of(
     which = np.repeat(np.arange(len(parts)), n)
     own = np.arange(len(which)) - np.repeat(np.cumsum(n) - n, n)
     neuron, edge = own // pieces[which] * tile, own % pieces[which] * step[which]
-    every = parts[which]
-    items = np.empty(len(which), ITEM)
-    for name in PART.names or ():
-        items[name] = every[name]
-    items["weights"] += (neuron * every["across"] + edge * every["down"]).astype(np.uint64)
-    items["edges"] = np.minimum(step[which], every["edges"] - edge)
-    items["neurons"] = np.minimum(tile, every["neurons"] - neuron)
+    left_edges = np.minimum(step[which], edges[which] - edge)
+    left_neurons = np.minimum(tile, neurons[which] - neuron)
+    order = np.argsort(-left_edges * left_neurons, kind="stable")
+    which, neuron, edge = which[order], neuron[order], edge[order]
+    every = {name: parts[name][which] for name in PART.names or ()}
+    every["weights"] += neuron * every["across"] + edge * every["down"]
+    every["edges"], every["neurons"] = left_edges[order], left_neurons[order]
     for name in ("counts", "near"):
-        items[name] += (4 * neuron * every[f"{name}_across"]).astype(np.uint64)
-    work = items["edges"].astype(np.int64) * items["neurons"]
-    return items[np.argsort(-work, kind="stable")]
+        every[name] += 4 * neuron * every[f"{name}_across"]
+    items = np.empty(len(which), ITEM)
+    for name, values in every.items():
+        items[name] = values
+    return items

@@ -27,10 +27,9 @@ WORKING_MEMORY = 1 << 30
 RESIDENT_THREADS = 256
 """Threads of the wide shape that a multiprocessor holds."""
 _PLAIN = {"TILE": TILE, "THREADS": THREADS, "COLUMNS": COLUMNS, "MOMENTS": MOMENTS}
-WIDE: Mapping[str, int] = {**_PLAIN, "ROWS": 8, "WIDTH": 64, "RADII": 8, "BLOCK": 128}
-NARROW: Mapping[str, int] = {**_PLAIN, "ROWS": 2, "WIDTH": 32, "RADII": 32, "BLOCK": 256}
-"""Rows of sums of a thread in `sum_factorised`, and radii of a block: few instructions and reads near
-each other where there are many tiles, or many threads."""
+WIDE: Mapping[str, int] = {**_PLAIN, "ROWS": 8, "WIDTH": 64, "BLOCK": 128}
+NARROW: Mapping[str, int] = {**_PLAIN, "ROWS": 2, "WIDTH": 32, "BLOCK": 256}
+"""Rows of sums of a thread in `sum_factorised`: few instructions, or many threads."""
 VARIANTS = ((SOURCE, WIDE), (SOURCE, NARROW))
 """Everything that is ever compiled."""
 
@@ -51,13 +50,9 @@ class _Batch:
         self.Z, self.Z_log = sums.Z[tiles], sums.Z_log[tiles]
 
     @property
-    def tiles(self) -> int:
-        return -(-self.n // TILE)
-
-    def blocks(self, shape: Mapping[str, int]) -> int:
-        """Blocks of `WIDTH` pairs of a radius and a tile: `RADII` adjacent radii of some tiles."""
-        tiles = -(-self.tiles // (shape["WIDTH"] // shape["RADII"]))
-        return tiles * -(-self.n_radii // shape["RADII"])
+    def elements(self) -> int:
+        """Pairs of a tile and a radius."""
+        return -(-self.n // TILE) * self.n_radii
 
     def launch(
         self, name: str, args: tuple[Any, ...], *, grid: Any, block: int, shape: Mapping[str, int]
@@ -133,23 +128,23 @@ def _sum_factorised(
     args: tuple[Any, ...] = (batch.total, np.uint32(batch.n), powers, size, inverse)
     batch.launch("invert", args, grid=-(-batch.n // THREADS), block=THREADS, shape=WIDE)
     rows = -(-n_q // COLUMNS)
-    threads = 2 * batch.tiles * batch.n_radii
-    full = threads >= RESIDENT_THREADS * batch.driver.multiprocessors
+    full = 2 * batch.elements >= RESIDENT_THREADS * batch.driver.multiprocessors
     shape = WIDE if full and 2 * rows > WIDE["ROWS"] else NARROW
     zero = next((k for k in range(len(q)) if q[k] == 0), -1)
     sizes = (np.uint32(k) for k in (batch.n, batch.n_radii, start, n_q, len(q)))
     args = (batch.within, batch.total, counted, powers, size, inverse, np.float64(h))
     args += (np.float64(q_0), *sizes, np.int64(zero), batch.Z, batch.Z_log)
+    grid = -(-batch.elements // shape["WIDTH"])
     block = shape["WIDTH"] * 2 * -(-rows // shape["ROWS"])  # for Z and for Z_log
-    batch.launch("sum_factorised", args, grid=batch.blocks(shape), block=block, shape=shape)
+    batch.launch("sum_factorised", args, grid=grid, block=block, shape=shape)
 
 
 def _sum_general(batch: _Batch, q: npt.NDArray[np.float64], counted: Any) -> None:
     moments = batch.driver.from_host(q)
     sizes = (np.uint32(k) for k in (batch.n, batch.n_radii, len(q)))
     args = (batch.within, batch.total, counted, moments, *sizes, batch.Z, batch.Z_log)
-    grid = (batch.blocks(WIDE), -(-len(q) // MOMENTS))
-    batch.launch("sum_general", args, grid=grid, block=WIDE["WIDTH"], shape=WIDE)
+    grid = (-(-batch.elements // THREADS), -(-len(q) // MOMENTS))
+    batch.launch("sum_general", args, grid=grid, block=THREADS, shape=WIDE)
 
 
 def _table(driver: Driver, h: float, q_0: float) -> Any:

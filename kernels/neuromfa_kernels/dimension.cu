@@ -25,17 +25,26 @@ struct Line {  // what is fitted, and where the logarithms are
   u32 size;
 };
 
+constexpr u32 AT_ONCE = 8;
+
 // Calls visit(ln r, ln N(r)) at each radius that the neuron has; returns N at the last.
 template <class Visit>
 __device__ __forceinline__ u64 walk(const Line& line, Visit visit) {
   u64 running = 1 + line.nearest;
-#pragma unroll 4
-  for (u32 r = 0; r < line.n_radii; ++r) {
-    const u64 here = line.counts[r * line.by_radius] + (r == 0 ? line.near : 0);
-    if (here == 0) continue;
-    running += here;
-    visit(line.logarithms[r + 1],
-          running < line.size ? line.logarithms[running] : log(double(running)));
+#pragma unroll 1
+  for (u32 first = 0; first < line.n_radii; first += AT_ONCE) {
+    u32 some[AT_ONCE];  // asked for together: the loads do not wait for one another
+#pragma unroll
+    for (u32 k = 0; k < AT_ONCE; ++k)
+      some[k] = first + k < line.n_radii ? line.counts[(first + k) * line.by_radius] : 0;
+#pragma unroll
+    for (u32 k = 0; k < AT_ONCE; ++k) {
+      const u64 here = some[k] + (first + k == 0 ? line.near : 0);
+      if (here == 0) continue;
+      running += here;
+      visit(line.logarithms[first + k + 1],
+            running < line.size ? line.logarithms[running] : log(double(running)));
+    }
   }
   return running;
 }

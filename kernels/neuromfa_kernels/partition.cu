@@ -21,7 +21,7 @@
 // Floor for 61 q, ROWS 8: 175 float64 instructions for each (neuron, radius), 128 of them the sums
 // themselves, against 64 per clock and multiprocessor (sm_90, sm_100); 12 B from and to the memory.
 //
-// Compile options (cuda_partition.py): TILE, THREADS, COLUMNS, MOMENTS, ROWS, WIDTH, RADII, BLOCK.
+// Compile options (cuda_partition.py): TILE, THREADS, COLUMNS, MOMENTS, ROWS, WIDTH, BLOCK.
 
 typedef unsigned int u32;
 typedef unsigned long long u64;
@@ -144,15 +144,9 @@ __device__ __forceinline__ Powers raised(double x, double u, u32 row) {
 struct Where {  // of a thread: its tile's neurons, and its radius
   u32 tile, first, last, radius;
 };
-// Element `x` of a block of WIDTH: RADII adjacent radii of some tiles. Counts of different tiles within
-// one radius are alike, so a block meets few entries of the table of powers, and finds them in L1;
-// RADII x 4 B of a neuron's counts are read together. Blocks of the same radii follow one another.
-__device__ __forceinline__ Where where(u32 x, u32 n, u32 n_radii) {
-  const u32 groups = ((n + TILE - 1) / TILE + WIDTH / RADII - 1) / (WIDTH / RADII);
-  const u32 tile = blockIdx.x % groups * (WIDTH / RADII) + x / RADII, first = tile * TILE;
-  const u32 radius = blockIdx.x / groups * RADII + x % RADII;
-  if (first >= n || radius >= n_radii) return {0, n, n, 0};
-  return {tile, first, min(first + TILE, n), radius};
+__device__ __forceinline__ Where where(u32 element, u32 n, u32 n_radii) {
+  const u32 tile = element / n_radii, first = tile * TILE;
+  return {tile, first, min(first + TILE, n), element - tile * n_radii};
 }
 
 struct Tables {
@@ -161,28 +155,79 @@ struct Tables {
   double h, q_0;
 };
 
-// Adds p^q, or p^q ln p, of a tile's neurons one after another. What neuron i needs is asked for
-// while i - 1 is added; its N_i(r), on which the place in the table depends, while i - 2 is.
+// Copies of a thread's own, from global to shared memory, that it does not wait for.
+template <int BYTES>
+__device__ __forceinline__ void copy_async(void* to, const void* from) {
+#ifdef __CUDA_ARCH__
+  asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(
+                   static_cast<u32>(__cvta_generic_to_shared(to))),
+               "l"(from), "n"(BYTES)
+               : "memory");
+#else
+  memcpy(to, from, BYTES);
+#endif
+}
+__device__ __forceinline__ void close_group() {
+#ifdef __CUDA_ARCH__
+  asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+template <int N>
+__device__ __forceinline__ void wait_group() {  // until at most the last N groups are on their way
+#ifdef __CUDA_ARCH__
+  asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+#endif
+}
+
+// What the neurons to come need, AHEAD of their turn: the memory answers later than two of them are
+// added. N_i(r) comes first, for its place in the table depends on it, then what stands there. A
+// thread reads only what it has copied itself, so nobody else waits.
+constexpr u32 AHEAD = 4;
+struct Ring {
+  u32 within[2 * AHEAD][BLOCK];
+  Entry powers[AHEAD][BLOCK];
+};
+
+// Adds p^q, or p^q ln p, of a tile's neurons one after another.
 template <bool OF_LOG>
-__device__ __forceinline__ void add_tile(double (&sums)[ROWS][COLUMNS], const Where& at, u32 row,
-                                         const u32* mine, u32 n_radii, const u32* total,
+__device__ __forceinline__ void add_tile(double (&sums)[ROWS][COLUMNS], Ring& ring, const Where& at,
+                                         u32 row, const u32* mine, u32 n_radii, const u32* total,
                                          const Tables& tables) {
-  const u32 ends = at.last - 1;
-  u32 a = *mine, b = total[at.first];
-  Entry entry = tables.powers[min(a, tables.size - 1)], inverted = tables.inverse[at.first];
-  if (at.first < ends) mine += n_radii;
-  u32 a_next = *mine;
+  const u32 ends = at.last - 1, t = threadIdx.x;
+  // N_i(r) of the next neuron that was not asked for, into slot `i`; behind the last, that one again
+  u32 asked = at.first;
+  auto ask_within = [&](u32 i) {
+    copy_async<4>(&ring.within[i % (2 * AHEAD)][t], mine);
+    if (asked++ < ends) mine += n_radii;
+  };
+  auto ask_powers = [&](u32 i) {
+    const Entry* from = tables.powers + min(ring.within[i % (2 * AHEAD)][t], tables.size - 1);
+    Entry* to = &ring.powers[i % AHEAD][t];
+    copy_async<16>(&to->power, &from->power);
+    if (OF_LOG) copy_async<16>(&to->logarithm, &from->logarithm);
+  };
+  for (u32 i = 0; i < AHEAD; ++i) ask_within(i);
+  close_group();
+  wait_group<0>();
+  for (u32 i = 0; i < AHEAD; ++i) {
+    ask_within(i + AHEAD);
+    ask_powers(i);
+    close_group();
+  }
+  u32 b = total[at.first];
+  Entry inverted = tables.inverse[at.first];
 #pragma unroll 1
   for (u32 i = at.first; i < at.last; ++i) {
-    const u32 next = min(i + 1, ends);
-    const u32 a_now = a, b_now = b;
-    const Entry own = entry, over = inverted;
-    a = a_next;
+    const u32 turn = i - at.first, next = min(i + 1, ends), b_now = b;
+    const Entry over = inverted;
     b = total[next];
-    entry = tables.powers[min(a, tables.size - 1)];
     inverted = tables.inverse[next];
-    if (next < ends) mine += n_radii;
-    a_next = *mine;
+    wait_group<AHEAD - 1>();
+    const u32 a_now = ring.within[turn % (2 * AHEAD)][t];
+    const Entry own = ring.powers[turn % AHEAD][t];
+    ask_within(turn + 2 * AHEAD);
+    ask_powers(turn + AHEAD);
+    close_group();
     if (b_now == 0) continue;
     double x = 1.0, u = 1.0, log_p;
     if (b_now < tables.size) {
@@ -217,15 +262,17 @@ sum_factorised(const u32* __restrict__ within, const u32* __restrict__ total,
                double* __restrict__ Z_log) {
   const u32 part = threadIdx.x / WIDTH, row = part / 2 * ROWS;
   const bool of_log = part % 2;
-  const Where at = where(threadIdx.x % WIDTH, n, n_radii);
+  const Where at = where(blockIdx.x * WIDTH + threadIdx.x % WIDTH, n, n_radii);
   if (at.first >= n) return;
   const u32* mine = within + u64(at.first) * n_radii + at.radius;
   const Tables tables = {powers, inverse, size, h, q_0};
   double sums[ROWS][COLUMNS] = {};
+  __shared__ Ring ring;
   if (of_log)
-    add_tile<true>(sums, at, row, mine, n_radii, total, tables);
+    add_tile<true>(sums, ring, at, row, mine, n_radii, total, tables);
   else
-    add_tile<false>(sums, at, row, mine, n_radii, total, tables);
+    add_tile<false>(sums, ring, at, row, mine, n_radii, total, tables);
+  wait_group<0>();
   double* out = of_log ? Z_log : Z;
 #pragma unroll
   for (u32 m = 0; m < ROWS; ++m)
@@ -244,7 +291,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 sum_general(const u32* __restrict__ within, const u32* __restrict__ total,
             const u64* __restrict__ counted, const double* __restrict__ q, u32 n, u32 n_radii,
             u32 n_q, double* __restrict__ Z, double* __restrict__ Z_log) {
-  const Where at = where(threadIdx.x, n, n_radii);
+  const Where at = where(blockIdx.x * THREADS + threadIdx.x, n, n_radii);
   if (at.first >= n) return;
   const u32 start = blockIdx.y * MOMENTS;
   double own[MOMENTS], sums[MOMENTS] = {}, logs[MOMENTS] = {};
