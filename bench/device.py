@@ -12,6 +12,7 @@ here. Times are medians of CUDA events, over inputs larger than the cache taken 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from statistics import median
@@ -209,6 +210,24 @@ def counting(bandwidth: float) -> Iterator[Row]:
             }
 
 
+def host() -> Row:
+    """What a single call costs the host, without waiting for the GPU."""
+    weights = normal(PEER_SHAPE, "bfloat16")
+    seconds = []
+    for _ in range(32):
+        start = time.perf_counter()
+        count(weights, "bfloat16", 1)
+        seconds.append(time.perf_counter() - start)
+        torch.cuda.synchronize()
+    return {
+        "kind": "kernel",
+        "what": "the host's part of one call of count_neighbours on the GPU",
+        "dtype": "bfloat16",
+        "layout": "columns",
+        "seconds": median(seconds),
+    }
+
+
 def partition(rate: float) -> Row:
     """Z and Z_log of six million neurons against the rate of multiply-adds."""
     made = count(normal(LAYERS_70B[2], "bfloat16"), "bfloat16", 1)
@@ -227,11 +246,11 @@ def partition(rate: float) -> Row:
 
 
 def peers() -> Iterator[Row]:
-    """Other ways on the same matrices; what is not installed is not measured."""
+    """Other ways on the same matrices, time of the GPU; what is not installed is not measured."""
     table = nk.radius_table(ml_dtypes.bfloat16, CUTOFF)
     matrices = [normal(PEER_SHAPE, "bfloat16", seed) for seed in range(TURNS)]
     expected = on_host(count(matrices[0], "bfloat16", 1).counts)
-    own = median_seconds(lambda turn: count(matrices[turn], "bfloat16", 1))
+    own = median_seconds(lambda turn: count(matrices[turn], "bfloat16", 1), busy=True)
     size = matrices[0].numel() * matrices[0].element_size()
     for name, make in PEERS.items():
         ratio = None
@@ -242,7 +261,8 @@ def peers() -> Iterator[Row]:
         else:
             if not np.array_equal(on_host(way(matrices[0])), expected):
                 raise ArithmeticError(f"{name}: counts differ")
-            ratio = median_seconds(lambda turn, w=way: w(matrices[turn])) / own  # type: ignore[misc]
+            theirs = median_seconds(lambda turn, w=way: w(matrices[turn]), busy=True)  # type: ignore[misc]
+            ratio = theirs / own
         yield {
             "kind": "kernel",
             "what": f"neighbour counts of one {PEER_SHAPE[0]} x {PEER_SHAPE[1]} matrix on the GPU",
@@ -311,6 +331,7 @@ def measure(by_definition: Definition) -> Iterator[Row]:
     yield from counting(bandwidth)
     yield partition(rate)
     give_back()
+    yield host()
     yield from peers()
     give_back()
     yield whole_model(bandwidth)

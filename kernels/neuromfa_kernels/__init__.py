@@ -112,8 +112,9 @@ def count_neighbours(
         raise ValueError(f"neuron_axis {neuron_axis}: must be 0 (rows) or 1 (columns)")
     n = array.shape[neuron_axis]
     if into is None:
-        into = new_counts(table.n_radii, n, given.driver)
-    out = outputs(into, (table.n_radii, n), given.driver)
+        into = out = new_counts(table.n_radii, n, given.driver)
+    else:
+        out = outputs(into, (table.n_radii, n), given.driver)
     if given.driver is None:
         from neuromfa_kernels import cpu
 

@@ -21,7 +21,8 @@
 // Floor for 61 q, ROWS 8: 175 float64 instructions for each (neuron, radius), 128 of them the sums
 // themselves, against 64 per clock and multiprocessor (sm_90, sm_100); 12 B from and to the memory.
 //
-// Compile options (cuda_partition.py): TILE, THREADS, COLUMNS, MOMENTS, ROWS, WIDTH, BLOCK.
+// Compile options (cuda_partition.py): TILE, THREADS, COLUMNS, MOMENTS, ROWS, WIDTH, BLOCK,
+// RESIDENT.
 
 typedef unsigned int u32;
 typedef unsigned long long u64;
@@ -155,79 +156,28 @@ struct Tables {
   double h, q_0;
 };
 
-// Copies of a thread's own, from global to shared memory, that it does not wait for.
-template <int BYTES>
-__device__ __forceinline__ void copy_async(void* to, const void* from) {
-#ifdef __CUDA_ARCH__
-  asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(
-                   static_cast<u32>(__cvta_generic_to_shared(to))),
-               "l"(from), "n"(BYTES)
-               : "memory");
-#else
-  memcpy(to, from, BYTES);
-#endif
-}
-__device__ __forceinline__ void close_group() {
-#ifdef __CUDA_ARCH__
-  asm volatile("cp.async.commit_group;" ::: "memory");
-#endif
-}
-template <int N>
-__device__ __forceinline__ void wait_group() {  // until at most the last N groups are on their way
-#ifdef __CUDA_ARCH__
-  asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
-#endif
-}
-
-// What the neurons to come need, AHEAD of their turn: the memory answers later than two of them are
-// added. N_i(r) comes first, for its place in the table depends on it, then what stands there. A
-// thread reads only what it has copied itself, so nobody else waits.
-constexpr u32 AHEAD = 4;
-struct Ring {
-  u32 within[2 * AHEAD][BLOCK];
-  Entry powers[AHEAD][BLOCK];
-};
-
-// Adds p^q, or p^q ln p, of a tile's neurons one after another.
+// Adds p^q, or p^q ln p, of a tile's neurons one after another. What neuron i needs is asked for
+// while i - 1 is added; its N_i(r), on which the place in the table depends, while i - 2 is.
 template <bool OF_LOG>
-__device__ __forceinline__ void add_tile(double (&sums)[ROWS][COLUMNS], Ring& ring, const Where& at,
-                                         u32 row, const u32* mine, u32 n_radii, const u32* total,
+__device__ __forceinline__ void add_tile(double (&sums)[ROWS][COLUMNS], const Where& at, u32 row,
+                                         const u32* mine, u32 n_radii, const u32* total,
                                          const Tables& tables) {
-  const u32 ends = at.last - 1, t = threadIdx.x;
-  // N_i(r) of the next neuron that was not asked for, into slot `i`; behind the last, that one again
-  u32 asked = at.first;
-  auto ask_within = [&](u32 i) {
-    copy_async<4>(&ring.within[i % (2 * AHEAD)][t], mine);
-    if (asked++ < ends) mine += n_radii;
-  };
-  auto ask_powers = [&](u32 i) {
-    const Entry* from = tables.powers + min(ring.within[i % (2 * AHEAD)][t], tables.size - 1);
-    Entry* to = &ring.powers[i % AHEAD][t];
-    copy_async<16>(&to->power, &from->power);
-    if (OF_LOG) copy_async<16>(&to->logarithm, &from->logarithm);
-  };
-  for (u32 i = 0; i < AHEAD; ++i) ask_within(i);
-  close_group();
-  wait_group<0>();
-  for (u32 i = 0; i < AHEAD; ++i) {
-    ask_within(i + AHEAD);
-    ask_powers(i);
-    close_group();
-  }
-  u32 b = total[at.first];
-  Entry inverted = tables.inverse[at.first];
+  const u32 ends = at.last - 1;
+  u32 a = *mine, b = total[at.first];
+  Entry entry = tables.powers[min(a, tables.size - 1)], inverted = tables.inverse[at.first];
+  if (at.first < ends) mine += n_radii;
+  u32 a_next = *mine;
 #pragma unroll 1
   for (u32 i = at.first; i < at.last; ++i) {
-    const u32 turn = i - at.first, next = min(i + 1, ends), b_now = b;
-    const Entry over = inverted;
+    const u32 next = min(i + 1, ends);
+    const u32 a_now = a, b_now = b;
+    const Entry own = entry, over = inverted;
+    a = a_next;
     b = total[next];
+    entry = tables.powers[min(a, tables.size - 1)];
     inverted = tables.inverse[next];
-    wait_group<AHEAD - 1>();
-    const u32 a_now = ring.within[turn % (2 * AHEAD)][t];
-    const Entry own = ring.powers[turn % AHEAD][t];
-    ask_within(turn + 2 * AHEAD);
-    ask_powers(turn + AHEAD);
-    close_group();
+    if (next < ends) mine += n_radii;
+    a_next = *mine;
     if (b_now == 0) continue;
     double x = 1.0, u = 1.0, log_p;
     if (b_now < tables.size) {
@@ -254,7 +204,7 @@ __device__ __forceinline__ void add_tile(double (&sums)[ROWS][COLUMNS], Ring& ri
 }
 
 // Up to 64 moments q_0 + h k, k < n_q, written to Z[tile, start + k, radius] of `stride` moments.
-extern "C" __global__ void __launch_bounds__(BLOCK, 2)
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 sum_factorised(const u32* __restrict__ within, const u32* __restrict__ total,
                const u64* __restrict__ counted, const Entry* __restrict__ powers, u32 size,
                const Entry* __restrict__ inverse, double h, double q_0, u32 n, u32 n_radii,
@@ -267,12 +217,10 @@ sum_factorised(const u32* __restrict__ within, const u32* __restrict__ total,
   const u32* mine = within + u64(at.first) * n_radii + at.radius;
   const Tables tables = {powers, inverse, size, h, q_0};
   double sums[ROWS][COLUMNS] = {};
-  __shared__ Ring ring;
   if (of_log)
-    add_tile<true>(sums, ring, at, row, mine, n_radii, total, tables);
+    add_tile<true>(sums, at, row, mine, n_radii, total, tables);
   else
-    add_tile<false>(sums, ring, at, row, mine, n_radii, total, tables);
-  wait_group<0>();
+    add_tile<false>(sums, at, row, mine, n_radii, total, tables);
   double* out = of_log ? Z_log : Z;
 #pragma unroll
   for (u32 m = 0; m < ROWS; ++m)
