@@ -33,7 +33,7 @@ def test_nothing_is_spilled():
 
 
 def test_a_spill_is_seen():
-    crowded = {**cuda_partition.WIDE, "BLOCK": 1024, "RESIDENT": 1}
+    crowded = {**cuda_partition.WIDE, "BLOCK": 1024}
     _, log = nvrtc.compiled(source_text(cuda_partition.SOURCE), 90, crowded)
     assert any(kernel.spilled for kernel in nvrtc.figures(log))
 

@@ -64,7 +64,7 @@ def test_wide_and_narrow_shapes_are_both_tried():
     blocks = set()
     for multiprocessors in (1, 132):
         driver = SimtDriver(multiprocessors=multiprocessors)
-        cuda_partition.partition_function(random_counts(150, 2 * TILE), EVEN, FEW, driver)
+        cuda_partition.partition_function(random_counts(150, TILE), EVEN, FEW, driver)
         assert launched(driver) == {"cumulate", "invert", "sum_factorised"}
         blocks |= {block for name, _, block, _ in driver.launches if name == "sum_factorised"}
     assert blocks == {cuda_partition.WIDE["BLOCK"], cuda_partition.NARROW["BLOCK"]}

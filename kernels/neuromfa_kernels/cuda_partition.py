@@ -24,11 +24,12 @@ MOMENTS = 8
 """Moments of a thread of `sum_general`."""
 WORKING_MEMORY = 1 << 30
 """Bytes of N_i(r) that are on the device at a time, if a tile needs no more."""
+RESIDENT_THREADS = 256
+"""Threads of the wide shape that a multiprocessor holds."""
 _PLAIN = {"TILE": TILE, "THREADS": THREADS, "COLUMNS": COLUMNS, "MOMENTS": MOMENTS}
-WIDE: Mapping[str, int] = {**_PLAIN, "ROWS": 8, "WIDTH": 32, "BLOCK": 64, "RESIDENT": 6}
-NARROW: Mapping[str, int] = {**_PLAIN, "ROWS": 2, "WIDTH": 32, "BLOCK": 256, "RESIDENT": 2}
-"""Rows of sums of a thread in `sum_factorised`: few instructions, or many threads; and how many
-of them a multiprocessor is to hold: of the wide shape all that its registers have room for."""
+WIDE: Mapping[str, int] = {**_PLAIN, "ROWS": 8, "WIDTH": 64, "BLOCK": 128}
+NARROW: Mapping[str, int] = {**_PLAIN, "ROWS": 2, "WIDTH": 32, "BLOCK": 256}
+"""Rows of sums of a thread in `sum_factorised`: few instructions, or many threads."""
 VARIANTS = ((SOURCE, WIDE), (SOURCE, NARROW))
 """Everything that is ever compiled."""
 
@@ -127,8 +128,7 @@ def _sum_factorised(
     args: tuple[Any, ...] = (batch.total, np.uint32(batch.n), powers, size, inverse)
     batch.launch("invert", args, grid=-(-batch.n // THREADS), block=THREADS, shape=WIDE)
     rows = -(-n_q // COLUMNS)
-    resident = WIDE["RESIDENT"] * WIDE["BLOCK"] * batch.driver.multiprocessors
-    full = 2 * batch.elements >= resident
+    full = 2 * batch.elements >= RESIDENT_THREADS * batch.driver.multiprocessors
     shape = WIDE if full and 2 * rows > WIDE["ROWS"] else NARROW
     zero = next((k for k in range(len(q)) if q[k] == 0), -1)
     sizes = (np.uint32(k) for k in (batch.n, batch.n_radii, start, n_q, len(q)))

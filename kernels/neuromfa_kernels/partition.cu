@@ -21,8 +21,7 @@
 // Floor for 61 q, ROWS 8: 175 float64 instructions for each (neuron, radius), 128 of them the sums
 // themselves, against 64 per clock and multiprocessor (sm_90, sm_100); 12 B from and to the memory.
 //
-// Compile options (cuda_partition.py): TILE, THREADS, COLUMNS, MOMENTS, ROWS, WIDTH, BLOCK,
-// RESIDENT.
+// Compile options (cuda_partition.py): TILE, THREADS, COLUMNS, MOMENTS, ROWS, WIDTH, BLOCK.
 
 typedef unsigned int u32;
 typedef unsigned long long u64;
@@ -156,71 +155,74 @@ struct Tables {
   double h, q_0;
 };
 
-// Adds p^q, or p^q ln p, of a tile's neurons one after another. What neuron i needs is asked for
-// while i - 1 is added; its N_i(r), on which the place in the table depends, while i - 2 is.
-template <bool OF_LOG>
+constexpr u32 HALF = LANES / 2;
+
+// Adds p^q, or p^q ln p if `of_log`, of a tile's neurons one after another. What neuron i needs is
+// asked for while i - 1 is added; its N_i(r), on which the place in the table depends, while i - 2 is.
+// Reading the table, everywhere at once, is what takes longest: so of the two lanes of an element, the
+// one for Z reads the powers and the one for Z_log the logarithms, and Z_log is given the powers.
 __device__ __forceinline__ void add_tile(double (&sums)[ROWS][COLUMNS], const Where& at, u32 row,
-                                         const u32* mine, u32 n_radii, const u32* total,
-                                         const Tables& tables) {
-  const u32 ends = at.last - 1;
+                                         bool of_log, const u32* mine, u32 n_radii,
+                                         const u32* total, const Tables& tables, u32 together) {
+  const u32 ends = at.last - 1, source = threadIdx.x % HALF;
+  const u32 longest = __shfl_sync(together, at.last - at.first, 0);  // tiles ascend with the lanes
+  const Pair* powers = of_log ? &tables.powers->logarithm : &tables.powers->power;
+  const Pair* inverse = of_log ? &tables.inverse->logarithm : &tables.inverse->power;
+  constexpr u32 STEP = sizeof(Entry) / sizeof(Pair);
   u32 a = *mine, b = total[at.first];
-  Entry entry = tables.powers[min(a, tables.size - 1)], inverted = tables.inverse[at.first];
+  Pair pair = powers[STEP * min(a, tables.size - 1)], inverted = inverse[u64(STEP) * at.first];
   if (at.first < ends) mine += n_radii;
   u32 a_next = *mine;
 #pragma unroll 1
-  for (u32 i = at.first; i < at.last; ++i) {
-    const u32 next = min(i + 1, ends);
-    const u32 a_now = a, b_now = b;
-    const Entry own = entry, over = inverted;
+  for (u32 k = 0; k < longest; ++k) {
+    const u32 i = at.first + k, next = min(i + 1, ends);
+    const u32 a_now = a, b_now = i < at.last ? b : 0;
+    const Pair own = pair, over = inverted;
     a = a_next;
     b = total[next];
-    entry = tables.powers[min(a, tables.size - 1)];
-    inverted = tables.inverse[next];
+    pair = powers[STEP * min(a, tables.size - 1)];
+    inverted = inverse[u64(STEP) * next];
     if (next < ends) mine += n_radii;
     a_next = *mine;
+    double x = __shfl_sync(together, __dmul_rn(own.first, over.first), source);
+    double u = __shfl_sync(together, __dmul_rn(own.second, over.second), source);
     if (b_now == 0) continue;
-    double x = 1.0, u = 1.0, log_p;
-    if (b_now < tables.size) {
-      if (a_now != b_now) {
-        x = __dmul_rn(own.power.first, over.power.first);
-        u = __dmul_rn(own.power.second, over.power.second);
-      }
-      log_p = __dadd_rn(__dadd_rn(own.logarithm.first, -over.logarithm.first),
-                        __dadd_rn(own.logarithm.second, -over.logarithm.second));
-    } else {
+    double log_p = __dadd_rn(__dadd_rn(own.first, -over.first), __dadd_rn(own.second, -over.second));
+    if (a_now == b_now) x = u = 1.0;
+    if (b_now >= tables.size) {
       log_p = log_measure(a_now, b_now);
       x = exp(__dmul_rn(tables.h, log_p));
       u = exp(__dmul_rn(tables.q_0, log_p));
     }
+    const double times = of_log ? log_p : 1.0;
     const Powers p = raised(x, u, row);
 #pragma unroll
     for (u32 m = 0; m < ROWS; ++m) {
-      const double left = OF_LOG ? __dmul_rn(p.u[m], log_p) : p.u[m];
+      const double left = __dmul_rn(p.u[m], times);
       sums[m][0] = __dadd_rn(left, sums[m][0]);  // times v[0] = 1
 #pragma unroll
-      for (u32 k = 1; k < COLUMNS; ++k) sums[m][k] = __fma_rn(left, p.v[k], sums[m][k]);
+      for (u32 n = 1; n < COLUMNS; ++n) sums[m][n] = __fma_rn(left, p.v[n], sums[m][n]);
     }
   }
 }
 
 // Up to 64 moments q_0 + h k, k < n_q, written to Z[tile, start + k, radius] of `stride` moments.
-extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
+extern "C" __global__ void __launch_bounds__(BLOCK, 2)
 sum_factorised(const u32* __restrict__ within, const u32* __restrict__ total,
                const u64* __restrict__ counted, const Entry* __restrict__ powers, u32 size,
                const Entry* __restrict__ inverse, double h, double q_0, u32 n, u32 n_radii,
                u32 start, u32 n_q, u32 stride, i64 zero, double* __restrict__ Z,
                double* __restrict__ Z_log) {
-  const u32 part = threadIdx.x / WIDTH, row = part / 2 * ROWS;
-  const bool of_log = part % 2;
-  const Where at = where(blockIdx.x * WIDTH + threadIdx.x % WIDTH, n, n_radii);
+  const u32 warp = threadIdx.x / LANES, row = warp / (WIDTH / HALF) * ROWS;
+  const bool of_log = threadIdx.x % LANES >= HALF;
+  const u32 element = warp % (WIDTH / HALF) * HALF + threadIdx.x % HALF;
+  const Where at = where(blockIdx.x * WIDTH + element, n, n_radii);
+  const u32 together = __ballot_sync(ALL, at.first < n);
   if (at.first >= n) return;
   const u32* mine = within + u64(at.first) * n_radii + at.radius;
   const Tables tables = {powers, inverse, size, h, q_0};
   double sums[ROWS][COLUMNS] = {};
-  if (of_log)
-    add_tile<true>(sums, at, row, mine, n_radii, total, tables);
-  else
-    add_tile<false>(sums, at, row, mine, n_radii, total, tables);
+  add_tile(sums, at, row, of_log, mine, n_radii, total, tables, together);
   double* out = of_log ? Z_log : Z;
 #pragma unroll
   for (u32 m = 0; m < ROWS; ++m)
