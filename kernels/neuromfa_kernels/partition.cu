@@ -18,8 +18,12 @@
 //   sum_factorised   (tile, radius, rows m, which)   4 B read, 32 B of table (from L1 and L2)
 //   sum_general      (tile, radius, 8 q)             4 B read
 //
-// Floor for 61 q, ROWS 8: 175 float64 instructions for each (neuron, radius), 128 of them the sums
+// Floor for 61 q, ROWS 8: 182 float64 instructions for each (neuron, radius), 128 of them the sums
 // themselves, against 64 per clock and multiprocessor (sm_90, sm_100); 12 B from and to the memory.
+// An H200 takes three times that: its warps wait for the table, whose entries lie anywhere. What did
+// not help: asking four neurons earlier through a ring in shared memory (its conflicts cost more than
+// the waits), powers made while others are added, ten warps instead of eight, RADII of a block that
+// are few so that their entries stay in L1 (then N_i(r) is read in pieces).
 //
 // Compile options (cuda_partition.py): TILE, THREADS, COLUMNS, MOMENTS, ROWS, WIDTH, BLOCK.
 
