@@ -155,7 +155,7 @@ COLUMNS_OF(float32, FLOAT32, 2)
 #define CODES(name, C)                                                                           \
   extern "C" __global__ void __launch_bounds__(THREADS, 2)                                       \
       name(const Item* items, u32 n_items, u32* ticket, const u16* bins, u32 n_radii) {          \
-    count_columns<CODES8, C, false, 4>(items, n_items, ticket, Pass{0, 0, 0, 0}, bins,     \
+    count_columns<CODES8, C, false, 4>(items, n_items, ticket, Pass{0, 0, 0, 0}, bins,           \
                                        n_radii);                                                 \
   }
 CODES(columns_codes8_x4, 4)

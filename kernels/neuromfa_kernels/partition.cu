@@ -15,15 +15,15 @@
 //   kernel           thread                          memory moved, per neuron and radius
 //   cumulate         32 neurons a warp               4 B read twice (then from L2), 4 B written
 //   invert           neuron                          nothing that counts
-//   sum_factorised   (tile, radius, rows m, which)   4 B read, 32 B of table (from L1 and L2)
+//   sum_factorised   (tile, radius, rows m, which)   4 B read, 16 B of table (from L1 and L2)
 //   sum_general      (tile, radius, 8 q)             4 B read
 //
 // Floor for 61 q, ROWS 8: 182 float64 instructions for each (neuron, radius), 128 of them the sums
 // themselves, against 64 per clock and multiprocessor (sm_90, sm_100); 12 B from and to the memory.
-// An H200 takes three times that: its warps wait for the table, whose entries lie anywhere. What did
-// not help: asking four neurons earlier through a ring in shared memory (its conflicts cost more than
-// the waits), powers made while others are added, ten warps instead of eight, RADII of a block that
-// are few so that their entries stay in L1 (then N_i(r) is read in pieces).
+// An H200 takes three times that; its units for float64 are busy a third of the time, and what warps
+// wait for was not found. Reading a third as much of the table brought 2 %. What did not help: asking
+// four neurons earlier, through a ring in shared memory; powers made while others are added; ten warps
+// instead of eight; blocks of few radii, whose entries of the table stay in L1.
 //
 // Compile options (cuda_partition.py): TILE, THREADS, COLUMNS, MOMENTS, ROWS, WIDTH, BLOCK.
 
@@ -163,8 +163,8 @@ constexpr u32 HALF = LANES / 2;
 
 // Adds p^q, or p^q ln p if `of_log`, of a tile's neurons one after another. What neuron i needs is
 // asked for while i - 1 is added; its N_i(r), on which the place in the table depends, while i - 2 is.
-// Reading the table, everywhere at once, is what takes longest: so of the two lanes of an element, the
-// one for Z reads the powers and the one for Z_log the logarithms, and Z_log is given the powers.
+// Entries of the table lie anywhere, so they are read once: of the two lanes of an element the one for
+// Z reads the powers and the one for Z_log the logarithms, and Z_log is given the powers.
 __device__ __forceinline__ void add_tile(double (&sums)[ROWS][COLUMNS], const Where& at, u32 row,
                                          bool of_log, const u32* mine, u32 n_radii,
                                          const u32* total, const Tables& tables, u32 together) {
