@@ -20,7 +20,7 @@ Answer = TypeVar("Answer")
 
 @cache
 def _helpers() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(os.cpu_count(), "neuromfa")
+    return ThreadPoolExecutor(os.cpu_count(), "counting")
 
 
 os.register_at_fork(after_in_child=_helpers.cache_clear)  # a forked process has no threads
