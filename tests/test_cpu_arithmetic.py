@@ -7,6 +7,8 @@ from neuromfa_kernels import count_neighbours, cpu_counts, radius_table
 from strategies import DTYPES
 
 HALVES = [d for d in DTYPES if d.itemsize == 2]
+INEXACT = 1.7071067811865475
+"""With this factor float32 puts some float16 near the cutoff 4,000 into a wrong bin."""
 
 
 @pytest.fixture(params=["proven", "refused"])
@@ -18,7 +20,7 @@ def arithmetic(request, monkeypatch):
     cpu_counts._plan.cache_clear()
 
 
-@pytest.mark.parametrize("factor", [1.0, 0.73, 1 / 3, 37.5, 1e-3])
+@pytest.mark.parametrize("factor", [1.0, 0.73, 1 / 3, INEXACT, 37.5, 1e-3])
 @pytest.mark.parametrize("cutoff", [2, 150, 1000, 4000])
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_every_code_with_any_factor(arithmetic, dtype, cutoff, factor):
@@ -40,3 +42,8 @@ def test_every_code_with_any_factor(arithmetic, dtype, cutoff, factor):
 def test_the_usual_table_needs_no_float64(dtype):
     kind = cpu_counts._plan(radius_table(dtype, 150.0))[0]
     assert isinstance(kind[1], np.float32)
+
+
+def test_where_float32_is_not_exact_it_is_not_used():
+    kind = cpu_counts._plan(radius_table("float16", 4000, INEXACT))[0]
+    assert isinstance(kind[1], np.float64)

@@ -7,6 +7,8 @@ import pytest
 
 from neuromfa_kernels.cpu_threads import spread
 
+meeting = threading.Barrier(2)
+
 
 def test_answers_are_in_the_order_of_the_items():
     for threads in (1, 2, 7):
@@ -41,10 +43,19 @@ def test_calls_within_calls_from_many_threads_do_not_wait_for_each_other():
     assert found == {n: [sum(range(k)) for k in range(n)] for n in range(12)}
 
 
+def together(_):
+    """Return only when two threads are at work at the same time."""
+    return meeting.wait(30) >= 0
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_forked_process_has_threads_of_its_own():
-    spread(abs, range(4), 2)
+    assert spread(together, range(2), 2) == [True, True]
     child = os.fork()
     if child == 0:
-        os._exit(0 if spread(abs, [-5, -6, -7], 3) == [5, 6, 7] else 1)
+        try:
+            done = spread(together, range(2), 2) == [True, True]
+        except threading.BrokenBarrierError:
+            done = False
+        os._exit(0 if done else 1)
     assert os.waitpid(child, 0)[1] == 0
