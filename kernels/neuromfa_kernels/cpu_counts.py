@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuromfa_kernels.answers import NeighbourCounts
+from neuromfa_kernels.cpu_codes import count_codes
 from neuromfa_kernels.cpu_jit import kernel
 from neuromfa_kernels.cpu_slots import LANES
 from neuromfa_kernels.cpu_strips import BLOCK, count_strip
@@ -37,23 +38,20 @@ PIECES_PER_THREAD = 4
 
 
 @lru_cache(maxsize=256)
-def _plan(table: RadiusTable) -> tuple[Any, Any, npt.NDArray[np.uint16], int]:
-    """What the inner loop needs to find a slot, the bin of each slot, and the number of slots.
+def _plan(table: RadiusTable) -> tuple[Any, Any, int]:
+    """What the inner loop needs to find a slot, and the slots of a neuron.
 
-    Codes of 8 bits are their own slots. The others are divided: types of 16 bits in float32 if
-    that gives every code in range its bin, all else in float64, which is the definition.
+    Types of 16 bits are divided in float32 if that gives every code in range its bin, all else in
+    float64, which is the definition.
     """
     size, name = table.dtype.itemsize, table.dtype.name
     code = np.dtype(f"u{size}").type(0)
     shift, times = (13, table.factor * 2.0**112) if name == "float16" else (16, table.factor)
     bounds = [table.bounds[b] for b in (table.above - 1, NEAR, NEAREST, NONFINITE)]
     definition = (*bounds, table.above, table.zero, shift, times)
-    if size == 1:
-        return (code, np.float32(0)), definition, table.bins(np.arange(128)), 128
     narrow = size == 2 and _float32_is_exact(table, shift, times)
     work = np.float32(0) if narrow else np.float64(0)
-    slots = -(-table.n_bins // 8) * 8
-    return (code, work), definition, np.arange(table.n_bins, dtype=np.uint16), slots
+    return (code, work), definition, -(-table.n_bins // 8) * 8
 
 
 def _float32_is_exact(table: RadiusTable, shift: int, times: float) -> bool:
@@ -74,21 +72,13 @@ def _add(hits: Any, totals: Any) -> None:
 
 
 @kernel
-def _empty(totals: Any, slots: Any, bins: Any, span: Any, out: Any) -> None:
+def _empty(totals: Any, slots: Any, span: Any, out: Any) -> None:
     """Add the totals of a strip to the counts, and clear them."""
     first, n = span
     counts, near, dropped = out
     n_radii = counts.shape[1]
-    found = np.empty(n_radii + FIRST_RADIUS + 2, np.uint32)
     for j in range(n):
-        mine = totals[j * slots : (j + 1) * slots]
-        if len(bins) == slots:  # codes
-            found[:] = 0
-            for slot in range(slots):
-                found[bins[slot]] += mine[slot]
-        else:
-            for b in range(len(found)):
-                found[b] = mine[b]
+        found = totals[j * slots : (j + 1) * slots]
         in_range = np.int64(0)
         for k in range(n_radii):
             counts[first + j, k] += found[k + FIRST_RADIUS]
@@ -116,13 +106,16 @@ def add_neighbours(
         return
     workers = usable_threads(threads) if matrix.size > SMALL else 1
     neurons = matrix.shape[1]
-    strip = _strip(_plan(table)[3])
+    strip = 512 if table.dtype.itemsize == 1 else _strip(_plan(table)[2])
     strips = neurons // (strip * workers)
     pieces = workers * max(1, min(PIECES_PER_THREAD, strips)) if workers > 1 else 1
     step = -(-neurons // (pieces * strip)) * strip
 
     def some(start: int) -> npt.NDArray[np.int64]:
-        part = slice(start, start + step)
+        stop = min(start + step, neurons)
+        if table.dtype.itemsize == 1:
+            return count_codes(matrix, table, (start, stop), (out.counts.T, out.near))
+        part = slice(start, stop)
         return _count(matrix[:, part], table, out.counts.T[part], out.near[:, part])
 
     for dropped in spread(some, range(0, neurons, step), workers):
@@ -136,13 +129,13 @@ def _count(
     near: npt.NDArray[np.uint32],
 ) -> npt.NDArray[np.int64]:
     """Count some neurons in one thread; weights below the range, above it, zero, not finite."""
-    kind, definition, bins, slots = _plan(table)
+    kind, definition, slots = _plan(table)
     (down, across), shape = matrix.strides, matrix.shape
     view = (matrix.__array_interface__["data"][0], down, across)
     dropped = np.zeros(4, np.int64)
     few = np.empty(LANES, f"u{matrix.itemsize}")
     room = np.empty((2, BLOCK + STRIP + LANES), np.uint16)
-    found, out = (definition, bins, slots, few, room), (counts, near, dropped)
+    found, out = (definition, slots, few, room), (counts, near, dropped)
     count = _columns if abs(across) <= abs(down) else _rows
     count(kind, view, (*shape, _strip(slots)), found, out)
     dropped[1] += matrix.size - dropped[[0, 2, 3]].sum()
@@ -159,7 +152,7 @@ def _columns(kind: Any, view: Any, shape: Any, found: Any, out: Any) -> None:
     """Neurons side by side: strip after strip, each for all edges."""
     address, down, across = view
     edges, neurons, strip = shape
-    definition, bins, slots, few, room = found
+    definition, slots, few, room = found
     firsts = (np.arange(strip + LANES) * slots).astype(np.uint16)
     hits, totals = np.zeros(strip * slots, np.uint8), np.zeros(strip * slots, np.uint16)
     for first in range(0, neurons, strip):
@@ -169,13 +162,13 @@ def _columns(kind: Any, view: Any, shape: Any, found: Any, out: Any) -> None:
         for row in range(0, edges, MOST_8):
             rows = min(MOST_8, edges - row)
             if added + rows > MOST_16:
-                _empty(totals, slots, bins, (first, n), out)
+                _empty(totals, slots, (first, n), out)
                 added = 0
             at = (address + row * down + first * across, down, across)
             count_strip(kind, at, (rows, n), plan, hits)
             _add(hits[: n * slots], totals)
             added += rows
-        _empty(totals, slots, bins, (first, n), out)
+        _empty(totals, slots, (first, n), out)
 
 
 @kernel
@@ -183,7 +176,7 @@ def _rows(kind: Any, view: Any, shape: Any, found: Any, out: Any) -> None:
     """A neuron's edges side by side: `PIECES` counters take turns, as if they were neurons."""
     address, down, across = view
     edges, neurons, _ = shape
-    definition, bins, slots, few, room = found
+    definition, slots, few, room = found
     firsts = (np.arange(PIECE) % PIECES * slots).astype(np.uint16)
     plan = (firsts, definition, 1, few, room)
     hits, totals = np.zeros(PIECES * slots, np.uint16), np.zeros(slots, np.uint32)
@@ -199,4 +192,4 @@ def _rows(kind: Any, view: Any, shape: Any, found: Any, out: Any) -> None:
                 count_strip(kind, at, (1, rest), plan, hits)
             for k in range(PIECES):
                 _add(hits[k * slots : (k + 1) * slots], totals)
-        _empty(totals, slots, bins, (neuron, 1), out)
+        _empty(totals, slots, (neuron, 1), out)

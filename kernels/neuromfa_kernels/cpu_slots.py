@@ -129,10 +129,7 @@ def begin(_context: Any, kind: Any, address: Any, definition: Any) -> Any:
         *_, shift, times = cgutils.unpack_tuple(builder, definition)
         codes = _load(builder, address, _vector(stored))
         codes = builder.and_(codes, _all(stored, (1 << (stored.width - 1)) - 1))
-        if stored.width == 8:
-            distances = ir.Constant(_vector(real), ir.Undefined)
-        else:
-            distances = _distances(builder, codes, real, (shift, times))
+        distances = _distances(builder, codes, real, (shift, times))
         return target.make_tuple(builder, signature.return_type, [codes, distances])
 
     lanes = types.Tuple((Lanes(code), Lanes(work)))
@@ -160,23 +157,20 @@ def finish(_context: Any, begun: Any, first: Any, lanes: Any, definition: Any, o
         before = builder.sub(codes, one)  # zero becomes the largest
         in_range = builder.icmp_unsigned(">=", before, builder.sub(least, one))
         kept = builder.bitcast(builder.trunc(lanes, _BITS), in_range.type)
-        if stored.width == 8:
-            bins = builder.zext(codes, _vector(_WORD))
-        else:
-            place = cgutils.alloca_once_value(builder, _radii(builder, distances))
-            rare = builder.icmp_unsigned(">=", before, builder.sub(near, one))
-            any_rare = builder.icmp_unsigned("!=", builder.bitcast(rare, _BITS), _BITS(0))
-            with builder.if_then(any_rare, likely=False):
-                exact = builder.load(place)
-                for bound, b in ((near, NEAR), (nearest, NEAREST), (nonfinite, NONFINITE)):
-                    reached = builder.icmp_unsigned(">=", codes, bound)
-                    exact = builder.select(reached, _all(_WORD, b), exact)
-                is_zero = builder.icmp_unsigned("==", codes, _all(stored, 0))
-                builder.store(builder.select(is_zero, zero, exact), place)
-            bins = builder.load(place)
+        place = cgutils.alloca_once_value(builder, _radii(builder, distances))
+        rare = builder.icmp_unsigned(">=", before, builder.sub(near, one))
+        any_rare = builder.icmp_unsigned("!=", builder.bitcast(rare, _BITS), _BITS(0))
+        with builder.if_then(any_rare, likely=False):
+            exact = builder.load(place)
+            for bound, b in ((near, NEAR), (nearest, NEAREST), (nonfinite, NONFINITE)):
+                reached = builder.icmp_unsigned(">=", codes, bound)
+                exact = builder.select(reached, _all(_WORD, b), exact)
+            is_zero = builder.icmp_unsigned("==", codes, _all(stored, 0))
+            builder.store(builder.select(is_zero, zero, exact), place)
+        bins = builder.load(place)
         if "+avx512vbmi2" in target.codegen().magic_tuple()[2]:
             kept = builder.and_(in_range, kept)
-        elif stored.width > 8:  # packing costs more than it saves: far weights are hit as well
+        else:  # packing costs more than it saves: far weights are hit as well
             bins = builder.select(in_range, bins, above)
         firsts = _load(builder, first, _vector(_WORD))
         return _write(builder, builder.add(firsts, bins), kept, out)

@@ -1,0 +1,292 @@
+"""Codes of 8 bits counted by logic: how many reach each bound, 512 weights at a time.
+
+A step is 512 weights, a bit of a row each: in each word 64 neurons side by side, or 64 edges of one
+neuron. Codes are taken apart, bit by bit, into rows; that they reach a bound is logic on these; and
+the answers of step after step are added in binary, with a row for each digit. No weight costs a
+store, which is what limits the other types.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuromfa_kernels.cpu_bits import (
+    ROW,
+    WORD,
+    WORDS,
+    add,
+    add_lanes,
+    add_words,
+    get,
+    put,
+    reach,
+    reached,
+)
+from neuromfa_kernels.cpu_jit import inlined, kernel, load, prefetch
+from neuromfa_kernels.radius import FIRST_RADIUS, NEAREST, NONFINITE, RadiusTable
+
+U = np.uint64
+BATCH = 8
+"""Steps whose answers are added at once."""
+HIGH, LOW = 3, 4
+"""Digits of a code: bounds that share the high ones share work."""
+LOWS = 2**HIGH + 1
+"""Where rows of low digits begin: those of the high ones are 0 to 2^`HIGH`."""
+ROWS = (LOWS + 2**LOW) * BATCH
+"""Rows that say what the codes of a batch reach."""
+FIRST = 3
+"""Digits of a sum that a batch adds to; what it carries is kept in two rows for each later one."""
+MOST_BATCHES = 1 << 13
+"""What a sum has room for, and more edges than most layers have."""
+AHEAD = 2
+"""Batches between prefetch and use."""
+
+
+@inlined
+def _eight(address: Any) -> Any:
+    a = U(ROW)
+    return (
+        get(address),
+        get(address + a),
+        get(address + U(2) * a),
+        get(address + U(3) * a),
+        get(address + U(4) * a),
+        get(address + U(5) * a),
+        get(address + U(6) * a),
+        get(address + U(7) * a),
+    )
+
+
+@inlined
+def _reached(above: Any, equal: Any, low: Any) -> Any:
+    return (
+        reached(above[0], equal[0], low[0]),
+        reached(above[1], equal[1], low[1]),
+        reached(above[2], equal[2], low[2]),
+        reached(above[3], equal[3], low[3]),
+        reached(above[4], equal[4], low[4]),
+        reached(above[5], equal[5], low[5]),
+        reached(above[6], equal[6], low[6]),
+        reached(above[7], equal[7], low[7]),
+    )
+
+
+@inlined
+def _add_eight(x: Any, total: Any) -> Any:
+    """Add eight rows to the first digits of a sum; what is carried."""
+    ones, twos, fours = get(total), get(total + U(ROW)), get(total + U(2 * ROW))
+    ones, a = add(ones, x[0], x[1])
+    ones, b = add(ones, x[2], x[3])
+    twos, c = add(twos, a, b)
+    ones, a = add(ones, x[4], x[5])
+    ones, b = add(ones, x[6], x[7])
+    twos, d = add(twos, a, b)
+    fours, eights = add(fours, c, d)
+    put(ones, total)
+    put(twos, total + U(ROW))
+    put(fours, total + U(2 * ROW))
+    return eights
+
+
+@inlined
+def _carry(row: Any, batch: Any, total: Any) -> None:
+    """Add what a batch carries: every second time a digit has two rows to add it to."""
+    place = total + U(FIRST * ROW)
+    while batch & 1:
+        digit, row = add(get(place), get(place + U(ROW)), row)
+        put(digit, place)
+        place += U(2 * ROW)
+        batch >>= 1
+    put(row, place + U(ROW))
+
+
+@inlined
+def _fetch(step: Any, word: Any, by_step: Any, by_word: Any) -> Any:
+    """Prefetch a word of a step, or its end: words need not begin where lines do. What is next."""
+    if word < WORDS:
+        prefetch(U(step + word * by_word), 2)
+        return step, word + 1
+    prefetch(U(step + (WORDS - 1) * by_word + WORD - 1), 2)
+    return step + by_step, 0
+
+
+@kernel
+def _add_batch(bounds: Any, rows: Any, sums: Any, batch: Any, ahead: Any) -> None:
+    """Add to the sum of each bound how many codes of a batch reach it, and prefetch later ones."""
+    size = U(sums.shape[1] * ROW)
+    lines = (BATCH * (WORDS + 1) + len(bounds) - 1) // len(bounds)
+    step, by_step, by_word = ahead
+    word = k = 0
+    while k < len(bounds):
+        same = bounds[k] >> LOW
+        high = rows + U(same) * U(BATCH * ROW)
+        above, equal = _eight(high + U(BATCH * ROW)), _eight(high)
+        while k < len(bounds) and bounds[k] >> LOW == same:
+            for _ in range(lines):
+                step, word = _fetch(step, word, by_step, by_word)
+            low = rows + U(LOWS + (bounds[k] & (2**LOW - 1))) * U(BATCH * ROW)
+            total = U(sums.ctypes.data) + U(k) * size
+            _carry(_add_eight(_reached(above, equal, _eight(low)), total), batch, total)
+            k += 1
+
+
+@kernel
+def _reach_batch(view: Any, sizes: Any, few: Any, rows: Any) -> None:
+    """Say what the codes of a batch reach; lanes without a weight are zero."""
+    address, by_step, by_word, gap = view
+    steps, words, last_step, last_word = sizes
+    for step in range(BATCH):
+        at, apart = address + step * by_step, by_word
+        n = last_step if step == steps - 1 else (WORD if step < steps else 0)
+        if gap != 1 or n < WORD or words < WORDS or last_word < WORD:
+            few[:] = 0
+            for word in range(words):
+                m = min(n, last_word) if word == words - 1 else n
+                whole = m // 8 if gap == 1 else 0
+                for k in range(whole):
+                    few[word, k] = load(U(at + word * by_word + 8 * k), U(0))
+                for k in range(8 * whole, m):
+                    code = U(load(U(at + word * by_word + k * gap), np.uint8(0)))
+                    few[word, k // 8] |= code << U(k % 8 * 8)
+            at, apart = np.int64(few.ctypes.data), WORD
+        first = rows + U(step * ROW)
+        reach(U(at), U(apart), HIGH, first + U(BATCH * ROW), U(BATCH * ROW))
+
+
+@kernel
+def _count(view: Any, shape: Any, bounds: Any, room: Any, sums: Any) -> None:
+    """Count steps of codes into `sums` [bounds, digits, `WORDS`].
+
+    `shape` is steps, words, and weights of the last step's words and of the last word.
+    """
+    address, by_step, by_word, gap = view
+    steps, words, last_step, last_word = shape
+    few, rows = room
+    sums[:] = 0
+    batch = 0
+    for first in range(0, steps, BATCH):
+        n = min(BATCH, steps - first)
+        at = address + first * by_step
+        last = last_step if first + n == steps else WORD
+        _reach_batch((at, by_step, by_word, gap), (n, words, last, last_word), few, rows)
+        ahead = (at + AHEAD * BATCH * by_step, by_step, by_word)
+        _add_batch(bounds, rows, sums, batch, ahead)
+        batch += 1
+
+
+@kernel
+def _read(sums: Any, batches: Any, totals: Any) -> None:
+    """Add sums to `totals` [bounds, lanes or words]."""
+    for k in range(sums.shape[0]):
+        for digit in range(sums.shape[1]):
+            level = max(0, digit - FIRST) // 2
+            if digit > FIRST and (digit - FIRST) % 2 and not batches >> level & 1:
+                continue  # was added to the next digit
+            value = U(min(digit, FIRST) + level)
+            place = U(totals[k].ctypes.data)
+            if totals.shape[1] == WORDS:
+                add_words(get(U(sums[k, digit].ctypes.data)), value, place)
+            else:
+                for word in range(WORDS):
+                    add_lanes(sums[k, digit, word], value, place + U(4 * WORD * word))
+
+
+@kernel
+def _empty(totals: Any, bins: Any, neurons: Any, edges: Any, out: Any) -> None:
+    """Add totals to the counts: `neurons` is the first of them, how many, and the first's lane."""
+    counts, near, dropped = out
+    first, n, lane = neurons
+    above = counts.shape[1] + FIRST_RADIUS
+    for j in range(n):
+        before = np.uint32(0)
+        for k in range(len(bins)):
+            reached = totals[k, lane + j]
+            found = reached - before
+            before = reached
+            b = bins[k]
+            if b == above:
+                dropped[1] += found
+            elif b >= FIRST_RADIUS:
+                counts[first + j, b - FIRST_RADIUS] += found
+            elif b == NONFINITE:
+                dropped[3] += found
+            else:
+                near[b - NEAREST, first + j] += found
+                dropped[0] += found
+        dropped[2] += edges - np.int64(before)
+
+
+@kernel
+def _windows(view: Any, shape: Any, span: Any, plan: Any, out: Any) -> None:
+    """Count the neurons of a span, as many at a time as a step has lanes or words for.
+
+    The last ones are counted together with some before them, which are then left out.
+    """
+    address, down, across = view
+    edges, neurons = shape
+    bounds, bins, columns, room, sums = plan
+    width = WORDS * WORD if columns else WORDS
+    totals = np.empty((len(bounds), width), np.uint32)
+    for first in range(span[0], span[1], width):
+        begin = max(0, min(first, neurons - width))
+        n = min(width, neurons - begin)
+        at = address + begin * across
+        if columns:
+            steps, words, rest = edges, (n + WORD - 1) // WORD, (WORD, (n - 1) % WORD + 1)
+            strides = (down, WORD * across, across)
+        else:
+            steps, words, rest = (edges + WORD - 1) // WORD, n, ((edges - 1) % WORD + 1, WORD)
+            strides = (WORD * down, across, down)
+        totals[:] = 0
+        most = (1 << ((sums.shape[1] - FIRST) // 2)) - 1
+        for start in range(0, steps, most * BATCH):
+            some = min(most * BATCH, steps - start)
+            sizes = (some, words, rest[0] if start + some == steps else WORD, rest[1])
+            _count((at + start * strides[0], *strides), sizes, bounds, room, sums)
+            _read(sums, (some + BATCH - 1) // BATCH, totals)
+        last = min(first + width, span[1])
+        _empty(totals, bins, (first, last - first, first - begin), edges, out)
+
+
+@lru_cache(maxsize=256)
+def _bounds(table: RadiusTable) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Smallest code of each bin that has codes, the largest first, and the bins; not of zero."""
+    bins = table.bins(np.arange(128)).astype(np.int64)
+    bounds = np.flatnonzero(np.diff(bins)) + 1
+    bounds = bounds[::-1]
+    return bounds.astype(np.uint8), bins[bounds]
+
+
+def _rows(n: int) -> npt.NDArray[np.uint64]:
+    """Room for rows, where a row may lie."""
+    room = np.zeros((n + 1) * WORDS, np.uint64)
+    first = -room.ctypes.data % ROW // 8
+    return room[first : first + n * WORDS].reshape(n, WORDS)
+
+
+def count_codes(
+    matrix: npt.NDArray[Any], table: RadiusTable, span: tuple[int, int], out: Any
+) -> npt.NDArray[np.int64]:
+    """Count some neurons of a matrix [edges, neurons] in one thread.
+
+    `out` is counts [neurons, radii] and near [2, neurons]. Returned are the weights below the range,
+    above it, zero, and not finite.
+    """
+    (down, across), shape = matrix.strides, matrix.shape
+    columns = abs(across) <= abs(down)
+    bounds, bins = _bounds(table)
+    dropped = np.zeros(4, np.int64)
+    rows = _rows(ROWS)
+    rows.reshape(-1, BATCH, WORDS)[[0, LOWS]] = ~U(0)  # what all reach: 0
+    room = (np.zeros((WORDS, WORD // 8), np.uint64), U(rows.ctypes.data))
+    batches = -(-shape[0] // (BATCH if columns else BATCH * WORD))
+    digits = FIRST + 2 * min(batches, MOST_BATCHES - 1).bit_length()
+    sums = _rows(len(bounds) * digits).reshape(len(bounds), digits, WORDS)
+    view = (matrix.__array_interface__["data"][0], down, across)
+    plan = (bounds, bins, columns, room, sums)
+    _windows(view, shape, span, plan, (*out, dropped))
+    return dropped
