@@ -48,8 +48,9 @@ def _plan(table: RadiusTable) -> tuple[Any, Any, int]:
     code = np.dtype(f"u{size}").type(0)
     shift, times = (13, table.factor * 2.0**112) if name == "float16" else (16, table.factor)
     bounds = [table.bounds[b] for b in (table.above - 1, NEAR, NEAREST, NONFINITE)]
-    definition = (*bounds, table.above, table.zero, shift, times)
-    narrow = size == 2 and _float32_is_exact(table, shift, times)
+    sure = 0.5 - (table.n_radii + 1) * 2.0**-22
+    definition = (*bounds, table.above, table.zero, shift, times, sure)
+    narrow = size == 4 or (size == 2 and _float32_is_exact(table, shift, times))
     work = np.float32(0) if narrow else np.float64(0)
     return (code, work), definition, -(-table.n_bins // 8) * 8
 

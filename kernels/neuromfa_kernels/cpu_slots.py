@@ -78,14 +78,27 @@ def _divide(builder: Any, one: Any, values: Any) -> Any:
     return builder.call(divide, [one, values, *said])
 
 
-def _radii(builder: Any, distances: Any) -> Any:
-    """Bins of distances in range: adding a large number rounds half to even, into the low bits."""
+def _radii(builder: Any, distances: Any) -> tuple[Any, Any]:
+    """Bins of distances in range, and how far the distances are from their radii.
+
+    Adding a large number rounds half to even, into the low bits.
+    """
     work = distances.type.element
     single = isinstance(work, ir.FloatType)
-    large = 1.5 * 2.0 ** (23 if single else 52) + FIRST_RADIUS - 1
-    rounded = builder.fadd(distances, _all(work, large))
+    large = _all(work, 1.5 * 2.0 ** (23 if single else 52) + FIRST_RADIUS - 1)
+    rounded = builder.fadd(distances, large)
     bits = builder.bitcast(rounded, _vector(ir.IntType(32 if single else 64)))
-    return builder.trunc(bits, _vector(_WORD))
+    off = builder.fsub(distances, builder.fsub(rounded, large))
+    return builder.trunc(bits, _vector(_WORD)), off
+
+
+def _doubtful(builder: Any, off: Any, sure: Any) -> Any:
+    """Where float32 is so near the middle of two radii that float64 might see another one."""
+    absolute = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(off.type, [off.type]), f"llvm.fabs.v{LANES}f32"
+    )
+    sure = _spread(builder, builder.fptrunc(sure, ir.FloatType()))
+    return builder.fcmp_unordered(">=", builder.call(absolute, [off]), sure)
 
 
 def _write(builder: Any, slots: Any, kept: Any, out: Any) -> Any:
@@ -119,14 +132,15 @@ def begin(_context: Any, kind: Any, address: Any, definition: Any) -> Any:
 
     `kind` is two numbers, of the types of the codes and of the arithmetic. `definition` is, of
     `RadiusTable.bounds`, the smallest code in range, and of the bins `NEAR`, `NEAREST` and
-    `NONFINITE`, then the bins `above` and `zero`, shift and factor.
+    `NONFINITE`, then the bins `above` and `zero`, then shift and factor, and how far from its
+    radius a distance in float32 may be.
     """
     code, work = kind
 
     def generate(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         _, address, definition = arguments
         stored, real = target.get_value_type(code), target.get_value_type(work)
-        *_, shift, times = cgutils.unpack_tuple(builder, definition)
+        *_, shift, times, _ = cgutils.unpack_tuple(builder, definition)
         codes = _load(builder, address, _vector(stored))
         codes = builder.and_(codes, _all(stored, (1 << (stored.width - 1)) - 1))
         distances = _distances(builder, codes, real, (shift, times))
@@ -148,7 +162,7 @@ def finish(_context: Any, begun: Any, first: Any, lanes: Any, definition: Any, o
         begun, first, lanes, definition, out = arguments
         codes, distances = cgutils.unpack_tuple(builder, begun)
         stored = codes.type.element
-        *bounds, above, zero, _, _ = cgutils.unpack_tuple(builder, definition)
+        *bounds, above, zero, shift, times, sure = cgutils.unpack_tuple(builder, definition)
         least, near, nearest, nonfinite = (
             _spread(builder, builder.trunc(b, stored) if stored.width < 64 else b) for b in bounds
         )
@@ -157,11 +171,17 @@ def finish(_context: Any, begun: Any, first: Any, lanes: Any, definition: Any, o
         before = builder.sub(codes, one)  # zero becomes the largest
         in_range = builder.icmp_unsigned(">=", before, builder.sub(least, one))
         kept = builder.bitcast(builder.trunc(lanes, _BITS), in_range.type)
-        place = cgutils.alloca_once_value(builder, _radii(builder, distances))
+        bins, off = _radii(builder, distances)
+        place = cgutils.alloca_once_value(builder, bins)
         rare = builder.icmp_unsigned(">=", before, builder.sub(near, one))
+        if stored.width == 32:
+            rare = builder.or_(rare, builder.and_(in_range, _doubtful(builder, off, sure)))
         any_rare = builder.icmp_unsigned("!=", builder.bitcast(rare, _BITS), _BITS(0))
         with builder.if_then(any_rare, likely=False):
             exact = builder.load(place)
+            if stored.width == 32:
+                again = _distances(builder, codes, ir.DoubleType(), (shift, times))
+                exact, _ = _radii(builder, again)
             for bound, b in ((near, NEAR), (nearest, NEAREST), (nonfinite, NONFINITE)):
                 reached = builder.icmp_unsigned(">=", codes, bound)
                 exact = builder.select(reached, _all(_WORD, b), exact)
