@@ -65,10 +65,9 @@ place), needs a place here."""
 
 KERNEL_RANKS = (
     ("powers", "radius"),
-    ("answers", "arrays", "cpu_jit", "cpu_threads", "cuda_driver"),
-    ("cpu_vectors",),
-    ("cpu_slots",),
-    ("cpu_strips",),
+    ("answers", "arrays", "cpu_jit", "cpu_memory", "cpu_threads", "cuda_driver"),
+    ("cpu_bits", "cpu_slots", "cpu_vectors"),
+    ("cpu_codes", "cpu_strips"),
     ("cpu_counts", "cpu_dimension", "cpu_hops", "cpu_partition", "cpu_paths"),
     ("cuda_arrays", "cuda_items"),
     ("cuda_feed",),

@@ -156,9 +156,10 @@ def _digits(builder: Any, codes: list[Any]) -> list[Any]:
     """Take words of codes apart: a row for each digit, the highest first."""
     rows = [cgutils.alloca_once(builder, _BITS) for _ in range(DIGITS)]
     for word, code in enumerate(codes):
+        shifted = code
         for row in rows:
-            code = builder.add(code, code)
-            negative = builder.icmp_signed("<", code, ir.Constant(_CODES, None))
+            shifted = builder.add(shifted, shifted)
+            negative = builder.icmp_signed("<", shifted, ir.Constant(_CODES, None))
             place = builder.bitcast(row, _INTEGER.as_pointer())
             builder.store(builder.bitcast(negative, _INTEGER), builder.gep(place, [_INTEGER(word)]))
     return [builder.load(row) for row in rows]
@@ -172,9 +173,7 @@ def _digits_by_gfni(builder: Any, codes: list[Any]) -> list[Any]:
         return builder.shuffle_vector(a, b, mask)
 
     kind = ir.FunctionType(_CODES, [_CODES, _CODES, _BYTE])
-    affine = cgutils.get_or_insert_function(
-        builder.module, kind, "llvm.x86.vgf2p8affineqb.512"
-    )
+    affine = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.vgf2p8affineqb.512")
     each_bit = ir.Constant(_CODES, [_BYTE(1 << k) for k in range(8)] * WORDS)
     backwards = [8 * k + 7 - n for k in range(WORDS) for n in range(8)]
     by_digit = [8 * k + n for n in range(8) for k in range(WORDS)]

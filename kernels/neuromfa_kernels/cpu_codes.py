@@ -167,15 +167,14 @@ def _count(view: Any, shape: Any, bounds: Any, room: Any, sums: Any) -> None:
     steps, words, last_step, last_word = shape
     few, rows = room
     sums[:] = 0
-    batch = 0
-    for first in range(0, steps, BATCH):
+    for batch in range((steps + BATCH - 1) // BATCH):
+        first = batch * BATCH
         n = min(BATCH, steps - first)
         at = address + first * by_step
         last = last_step if first + n == steps else WORD
         _reach_batch((at, by_step, by_word, gap), (n, words, last, last_word), few, rows)
         ahead = (at + AHEAD * BATCH * by_step, by_step, by_word)
         _add_batch(bounds, rows, sums, batch, ahead)
-        batch += 1
 
 
 @kernel
@@ -273,8 +272,8 @@ def count_codes(
 ) -> npt.NDArray[np.int64]:
     """Count some neurons of a matrix [edges, neurons] in one thread.
 
-    `out` is counts [neurons, radii] and near [2, neurons]. Returned are the weights below the range,
-    above it, zero, and not finite.
+    `out` is counts [neurons, radii] and near [2, neurons]; the answer is how many weights lie below
+    the range, above it, are zero, and are not finite.
     """
     (down, across), shape = matrix.strides, matrix.shape
     columns = abs(across) <= abs(down)

@@ -41,8 +41,9 @@ PIECES_PER_THREAD = 4
 def _plan(table: RadiusTable) -> tuple[Any, Any, int]:
     """What the inner loop needs to find a slot, and the slots of a neuron.
 
-    Types of 16 bits are divided in float32 if that gives every code in range its bin, all else in
-    float64, which is the definition.
+    Types of 16 bits are divided in float32 if that gives every code in range its bin. So are types
+    of 32 bits, and where the three roundings of it might lead to another radius, they are divided
+    again in float64, which is the definition. All else is divided in float64.
     """
     size, name = table.dtype.itemsize, table.dtype.name
     code = np.dtype(f"u{size}").type(0)
@@ -50,7 +51,8 @@ def _plan(table: RadiusTable) -> tuple[Any, Any, int]:
     bounds = [table.bounds[b] for b in (table.above - 1, NEAR, NEAREST, NONFINITE)]
     sure = 0.5 - (table.n_radii + 1) * 2.0**-22
     definition = (*bounds, table.above, table.zero, shift, times, sure)
-    narrow = size == 4 or (size == 2 and _float32_is_exact(table, shift, times))
+    proven = size == 2 and _float32_is_exact(table, shift, times)
+    narrow = proven or (size == 4 and 2.0**-126 <= times < 2.0**127)
     work = np.float32(0) if narrow else np.float64(0)
     return (code, work), definition, -(-table.n_bins // 8) * 8
 

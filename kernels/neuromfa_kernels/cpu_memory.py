@@ -41,7 +41,10 @@ def zeros(shape: tuple[int, int]) -> npt.NDArray[np.uint32]:
 
 
 def _take(size: int) -> npt.NDArray[np.uint32] | None:
-    """Take memory that is large enough and at most half idle; no lock, as `__del__` comes anytime."""
+    """Take memory that is large enough and at most half idle.
+
+    Without a lock: `__del__` may come at any time, to a thread that holds one as well.
+    """
     for _ in range(len(_kept)):
         try:
             room = _kept.popleft()

@@ -174,12 +174,13 @@ def finish(_context: Any, begun: Any, first: Any, lanes: Any, definition: Any, o
         bins, off = _radii(builder, distances)
         place = cgutils.alloca_once_value(builder, bins)
         rare = builder.icmp_unsigned(">=", before, builder.sub(near, one))
-        if stored.width == 32:
+        checked = stored.width == 32 and isinstance(distances.type.element, ir.FloatType)
+        if checked:
             rare = builder.or_(rare, builder.and_(in_range, _doubtful(builder, off, sure)))
         any_rare = builder.icmp_unsigned("!=", builder.bitcast(rare, _BITS), _BITS(0))
         with builder.if_then(any_rare, likely=False):
             exact = builder.load(place)
-            if stored.width == 32:
+            if checked:
                 again = _distances(builder, codes, ir.DoubleType(), (shift, times))
                 exact, _ = _radii(builder, again)
             for bound, b in ((near, NEAR), (nearest, NEAREST), (nonfinite, NONFINITE)):
