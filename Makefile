@@ -14,7 +14,7 @@ demo: $(VENV)/installed
 	$(BIN)/neuromfa report $(DEMO) --output $(CURDIR)/$(DEMO)/report.html
 
 test: $(VENV)/testing
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/testing
 	$(BIN)/ruff check .

@@ -25,6 +25,9 @@ HIT_BYTES = 24 << 10
 """Most hits of one strip: they leave room for slots in a first-level cache."""
 STRIP = 128
 """Most neurons of a strip."""
+
+PANEL = 4
+"""Strips that take turns, so that a page of memory is looked up once for all of them."""
 MOST_8, MOST_16 = 255, 65_535
 """Hits that 8 and 16 bits can count."""
 PIECES = 8
@@ -152,26 +155,32 @@ def _strip(slots: int) -> int:
 
 @kernel
 def _columns(kind: Any, view: Any, shape: Any, found: Any, out: Any) -> None:
-    """Neurons side by side: strip after strip, each for all edges."""
+    """Neurons side by side: for some strips together, as many edges as hits have room for."""
     address, down, across = view
     edges, neurons, strip = shape
     definition, slots, few, room = found
     firsts = (np.arange(strip + LANES) * slots).astype(np.uint16)
-    hits, totals = np.zeros(strip * slots, np.uint8), np.zeros(strip * slots, np.uint16)
-    for first in range(0, neurons, strip):
-        n = min(strip, neurons - first)
-        plan = (firsts, definition, max(1, BLOCK // n), few, room)
+    hits = np.zeros(strip * slots, np.uint8)
+    totals = np.zeros((PANEL, strip * slots), np.uint16)
+    for begin in range(0, neurons, PANEL * strip):
+        end = min(begin + PANEL * strip, neurons)
         added = 0
         for row in range(0, edges, MOST_8):
             rows = min(MOST_8, edges - row)
-            if added + rows > MOST_16:
-                _empty(totals, slots, (first, n), out)
-                added = 0
-            at = (address + row * down + first * across, down, across)
-            count_strip(kind, at, (rows, n), plan, hits)
-            _add(hits[: n * slots], totals)
-            added += rows
-        _empty(totals, slots, (first, n), out)
+            full = added + rows > MOST_16
+            added = rows if full else added + rows
+            for first in range(begin, end, strip):
+                n = min(strip, end - first)
+                mine = totals[(first - begin) // strip]
+                if full:
+                    _empty(mine, slots, (first, n), out)
+                at = (address + row * down + first * across, down, across)
+                plan = (firsts, definition, max(1, BLOCK // n), few, room)
+                count_strip(kind, at, (rows, n), plan, hits)
+                _add(hits[: n * slots], mine)
+        for first in range(begin, end, strip):
+            n = min(strip, end - first)
+            _empty(totals[(first - begin) // strip], slots, (first, n), out)
 
 
 @kernel
