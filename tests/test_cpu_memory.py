@@ -55,7 +55,7 @@ def test_far_too_large_memory_is_left_for_others():
 
 
 def test_no_more_is_kept_than_promised(monkeypatch):
-    monkeypatch.setattr(cpu_memory, "KEPT_BYTES", 10_000)
+    monkeypatch.setattr(cpu_memory._Lease, "most_bytes", 10_000)
     held = [zeros((10, 100)) for _ in range(5)]
     del held
     assert sum(room.nbytes for room in cpu_memory._kept) == 8_000

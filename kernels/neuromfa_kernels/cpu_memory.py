@@ -19,14 +19,16 @@ _kept: deque[npt.NDArray[np.uint32]] = deque()
 class _Lease:
     """What an array and its views hold on to: memory that goes back when the last one is gone."""
 
+    most_bytes = KEPT_BYTES
+
     def __init__(self, shape: tuple[int, int], room: npt.NDArray[np.uint32]) -> None:
-        self._room = room
+        self._room, self._kept = room, _kept  # globals are gone when the last ones end
         self.__array_interface__ = {**room.__array_interface__, "shape": shape}
 
-    def __del__(self, kept: deque[npt.NDArray[np.uint32]] = _kept) -> None:
+    def __del__(self) -> None:
         room = self._room
-        if room.nbytes + sum(other.nbytes for other in tuple(kept)) <= KEPT_BYTES:
-            kept.append(room)
+        if room.nbytes + sum(other.nbytes for other in tuple(self._kept)) <= self.most_bytes:
+            self._kept.append(room)
 
 
 def zeros(shape: tuple[int, int]) -> npt.NDArray[np.uint32]:

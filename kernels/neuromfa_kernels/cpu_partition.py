@@ -16,14 +16,10 @@ import numpy.typing as npt
 from neuromfa_kernels.answers import TileSums
 from neuromfa_kernels.cpu_jit import fma, kernel
 from neuromfa_kernels.cpu_threads import spread
-from neuromfa_kernels.cpu_vectors import LANES, add_products, raise_powers
+from neuromfa_kernels.cpu_vectors import LANES, add_products, look_up, raise_powers
 from neuromfa_kernels.powers import (
     CHUNK,
     COLUMNS,
-    LN_HIGH,
-    LN_LOW,
-    POWER_H,
-    POWER_Q0,
     TABLE_SIZE,
     power_table,
     spacing,
@@ -83,14 +79,8 @@ def _measures(chosen: Any, corner: Any, plan: Any, out: Any) -> None:
     for g in range(n):
         b = np.int64(total[first + g])
         if b < len(powers):
-            by_h = 1.0 / powers[b, POWER_H]
-            by_q0 = 1.0 / powers[b, POWER_Q0]
-            high, low = powers[b, LN_HIGH], powers[b, LN_LOW]
-            for k in range(LANES):
-                a = np.int64(within[first + g, block + k])
-                x[g, k] = powers[a, POWER_H] * by_h if a != b else 1.0
-                u[g, 0, k] = powers[a, POWER_Q0] * by_q0 if a != b else 1.0
-                log_p[g, k] = (powers[a, LN_HIGH] - high) + (powers[a, LN_LOW] - low)
+            place = (first + g) * within.shape[1] + block
+            look_up(powers, within, place, total[first + g], (x, u, log_p), g)
         else:
             for k in range(LANES):
                 log_p[g, k] = _log_measure(np.int64(within[first + g, block + k]), b)
@@ -160,18 +150,23 @@ def general_tile(neurons: Any, span: Any, q: Any, out: Any) -> None:
 
 @kernel
 def count_observed(counts: Any, min_neighbours: Any, observed: Any) -> Any:
-    """Add the counted neurons that have an edge at each radius; their number per tile."""
+    """Add the counted neurons that have an edge at each radius.
+
+    Their number per tile, and the most edges that a neuron has.
+    """
     n, n_radii = counts.shape
     counted = np.zeros((n + TILE - 1) // TILE, np.int64)
+    most = np.int64(0)
     for i in range(n):
         edges = np.int64(0)
         for r in range(n_radii):
             edges += np.int64(counts[i, r])
+        most = max(most, edges)
         if edges > min_neighbours:
             counted[i // TILE] += 1
             for r in range(n_radii):
                 observed[r] += counts[i, r] > 0
-    return counted
+    return counted, most
 
 
 def partition_function(
@@ -180,12 +175,12 @@ def partition_function(
     """Sum p^q and p^q ln p over the counted neurons of each tile; `counts` is [n, R]."""
     n, n_radii = counts.shape
     observed = np.zeros(n_radii, np.int64)
-    counted = count_observed(counts, min_neighbours, observed)
+    counted, most = count_observed(counts, min_neighbours, observed)
     Z, Z_log = np.zeros((2, len(counted), len(q), n_radii))
     if n * n_radii * len(q) < SMALL_WORK:
         threads = 1
     h = spacing(q)
-    size = _table_size(counts) if h is not None else 0
+    size = _table_size(most + 2) if h is not None else 0
     n_blocks = -(-n_radii // LANES)
     parts = min(n_blocks, -(-threads * JOBS_PER_THREAD // max(1, len(counted))))
     radii = -(-n_blocks // parts) * LANES
@@ -207,7 +202,6 @@ def partition_function(
     return TileSums(Z, Z_log, int(counted.sum()), observed)
 
 
-def _table_size(counts: npt.NDArray[np.uint32]) -> int:
+def _table_size(least: int) -> int:
     """Entries of the table of powers: a power of two, so that few tables are made."""
-    most = int(counts.sum(axis=1, dtype=np.int64).max(initial=0)) + 2
-    return min(TABLE_SIZE, max(1 << 12, 1 << (most - 1).bit_length()))
+    return min(TABLE_SIZE, max(1 << 12, 1 << (least - 1).bit_length()))

@@ -14,13 +14,14 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from neuromfa_kernels.powers import COLUMNS
+from neuromfa_kernels.powers import COLUMNS, LN_HIGH, LN_LOW, POWER_H, POWER_Q0
 
 LANES = 8
 """Radii side by side in a vector: one register of AVX-512, two of AVX2."""
 
 _VECTOR = ir.VectorType(ir.DoubleType(), LANES)
 _INTEGER = ir.IntType(64)
+_ZEROS = ir.Constant(ir.VectorType(ir.IntType(32), LANES), None)
 
 
 class _Vectors:
@@ -43,6 +44,80 @@ class _Vectors:
 
     def store(self, value: Any, row: Any, column: int = 0) -> None:
         self._builder.store(value, self._at(row, column)).align = 8
+
+
+def _columns(builder: Any, rows: list[Any]) -> list[Any]:
+    """Four columns of eight rows of four numbers: three shuffles of two vectors for each."""
+
+    def shuffled(a: Any, b: Any, *order: int) -> Any:
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), len(order)), order)
+        return builder.shuffle_vector(a, b, mask)
+
+    pairs = [shuffled(rows[k], rows[k + 4], *range(8)) for k in range(4)]
+    even = [shuffled(pairs[k], pairs[k + 1], 0, 8, 2, 10, 4, 12, 6, 14) for k in (0, 2)]
+    odd = [shuffled(pairs[k], pairs[k + 1], 1, 9, 3, 11, 5, 13, 7, 15) for k in (0, 2)]
+    low, high = (0, 1, 8, 9, 4, 5, 12, 13), (2, 3, 10, 11, 6, 7, 14, 15)
+    return [shuffled(*halves, *order) for order in (low, high) for halves in (even, odd)]
+
+
+@intrinsic
+def look_up(
+    _context: Any, powers: Any, within: Any, place: Any, total: Any, out: Any, neuron: Any
+) -> Any:
+    """From N_i(r) at `LANES` radii and N_i(T) make p^h, p^q_0 and ln p, by `power_table`.
+
+    `within` [neurons, radii] is read at `place`, counted in numbers; `out` is x, u and log_p, as
+    below.
+    """
+
+    def generate(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        powers, within, place, total, out, neuron = arguments
+        four = ir.VectorType(ir.DoubleType(), 4)
+        table = target.make_array(signature.args[0])(target, builder, powers).data
+        counts = target.make_array(signature.args[1])(target, builder, within).data
+        table = builder.bitcast(table, four.as_pointer())
+
+        def row(number: Any) -> Any:
+            value = builder.load(builder.gep(table, [builder.zext(number, _INTEGER)]))
+            value.align = 8
+            return value
+
+        def number(k: int) -> Any:
+            return builder.load(builder.gep(counts, [builder.add(place, _INTEGER(k))]))
+
+        def spread(value: Any) -> Any:
+            vector = ir.VectorType(value.type, LANES)
+            unset = ir.Constant(vector, ir.Undefined)
+            one = builder.insert_element(unset, value, ir.IntType(32)(0))
+            return builder.shuffle_vector(one, unset, _ZEROS)
+
+        total = builder.trunc(total, ir.IntType(32))
+        one = ir.DoubleType()(1.0)
+        last = [builder.extract_element(row(total), ir.IntType(32)(k)) for k in range(4)]
+        within = [number(k) for k in range(LANES)]
+        found = _columns(builder, [row(n) for n in within])
+        reached = ir.Constant(ir.VectorType(ir.IntType(32), LANES), ir.Undefined)
+        for k, n in enumerate(within):
+            reached = builder.insert_element(reached, n, ir.IntType(32)(k))
+        is_one = builder.icmp_unsigned("==", reached, spread(total))
+        answers = []
+        for column in (POWER_H, POWER_Q0):
+            quotient = builder.fmul(found[column], spread(builder.fdiv(one, last[column])))
+            answers.append(builder.select(is_one, spread(one), quotient))
+        high, low = (builder.fsub(found[k], spread(last[k])) for k in (LN_HIGH, LN_LOW))
+        answers.append(builder.fadd(high, low))
+        arrays = cgutils.unpack_tuple(builder, out)
+        for array, kind, answer, columns in zip(
+            arrays, signature.args[4], answers, (1, COLUMNS, 1), strict=True
+        ):
+            data = target.make_array(kind)(target, builder, array).data
+            data = builder.bitcast(data, _VECTOR.as_pointer())
+            where = builder.gep(data, [builder.mul(neuron, _INTEGER(columns))])
+            builder.store(answer, where).align = 8
+        return target.get_dummy_value()
+
+    wanted = types.int64, types.uint64, out, types.int64
+    return types.void(powers, within, *wanted), generate
 
 
 @intrinsic
