@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from neuromfa_kernels import count_neighbours, cpu_memory, radius_table
-from neuromfa_kernels.cpu_memory import zeros
+from neuromfa_kernels.cpu_memory import empty, zeros
 
 
 @pytest.fixture(autouse=True)
@@ -25,50 +25,55 @@ def address(array):
 
 
 def test_used_again_and_zero():
-    first = zeros((30, 50))
+    first = zeros((30, 50), np.uint32)
     first[:] = 7
     where = address(first)
     del first
-    again = zeros((20, 60))
+    again = zeros((20, 60), np.uint32)
     assert address(again) == where
     assert again.shape == (20, 60)
     assert not again.any()
 
 
+def test_of_any_type():
+    assert zeros((3, 4), np.float64).dtype == np.float64
+    assert empty((2, 5, 7), np.int64).shape == (2, 5, 7)
+
+
 def test_a_view_keeps_it():
-    first = zeros((30, 50))
+    first = zeros((30, 50), np.uint32)
     view = first.T[3:, ::2]
     where = address(first)
     del first
-    other = zeros((30, 50))
+    other = zeros((30, 50), np.uint32)
     assert address(other) != where
     other[:] = 9
     assert not view.any()
     del view
-    assert address(zeros((30, 50))) == where
+    assert address(zeros((30, 50), np.uint32)) == where
 
 
 def test_far_too_large_memory_is_left_for_others():
-    where = address(zeros((100, 100)))
-    assert address(zeros((10, 10))) != where
-    assert address(zeros((100, 100))) == where
+    where = address(zeros((100, 100), np.uint32))
+    assert address(zeros((10, 10), np.uint32)) != where
+    assert address(zeros((100, 100), np.uint32)) == where
 
 
 def test_no_more_is_kept_than_promised(monkeypatch):
     monkeypatch.setattr(cpu_memory._Lease, "most_bytes", 10_000)
-    held = [zeros((10, 100)) for _ in range(5)]
+    held = [zeros((10, 100), np.uint32) for _ in range(5)]
     del held
     assert sum(room.nbytes for room in cpu_memory._kept) == 8_000
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (5, 0), (0, 0)])
 def test_nothing(shape):
-    assert zeros(shape).shape == shape
+    assert zeros(shape, np.uint32).shape == shape
 
 
 def test_many_threads_never_share_it():
     def use(k):
-        mine = zeros((64, 64))
+        mine = zeros((64, 64), np.uint32)
         mine += np.uint32(k)
         return bool((mine == k).all())
 

@@ -1,4 +1,4 @@
-"""Main memory for counts, used again when nobody holds them any more.
+"""Main memory for results and scratch, used again when nobody holds it any more.
 
 Fresh pages cost up to 3 microseconds each in a virtual machine, and with several threads more than
 counting into them. Whether the C library keeps them depends on what else the process has freed.
@@ -6,14 +6,16 @@ counting into them. Whether the C library keeps them depends on what else the pr
 
 from __future__ import annotations
 
+import math
 from collections import deque
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 KEPT_BYTES = 64 << 20
 """Most memory that is kept for later."""
-_kept: deque[npt.NDArray[np.uint32]] = deque()
+_kept: deque[npt.NDArray[np.uint8]] = deque()
 
 
 class _Lease:
@@ -21,9 +23,9 @@ class _Lease:
 
     most_bytes = KEPT_BYTES
 
-    def __init__(self, shape: tuple[int, int], room: npt.NDArray[np.uint32]) -> None:
+    def __init__(self, room: npt.NDArray[np.uint8]) -> None:
         self._room, self._kept = room, _kept  # globals are gone when the last ones end
-        self.__array_interface__ = {**room.__array_interface__, "shape": shape}
+        self.__array_interface__ = room.__array_interface__
 
     def __del__(self) -> None:
         room = self._room
@@ -31,18 +33,25 @@ class _Lease:
             self._kept.append(room)
 
 
-def zeros(shape: tuple[int, int]) -> npt.NDArray[np.uint32]:
-    """Return zeros of type uint32."""
-    size = shape[0] * shape[1]
+def empty(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return an array of anything."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if not size:
+        return np.empty(shape, dtype)
     room = _take(size)
     if room is None:
-        room = np.zeros(size, np.uint32)
-    else:
-        room[:size] = 0
-    return np.asarray(_Lease(shape, room)) if size else np.zeros(shape, np.uint32)
+        room = np.empty(size, np.uint8)
+    return np.asarray(_Lease(room))[:size].view(dtype).reshape(shape)
 
 
-def _take(size: int) -> npt.NDArray[np.uint32] | None:
+def zeros(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return an array of zeros."""
+    array = empty(shape, dtype)
+    array.fill(0)
+    return array
+
+
+def _take(size: int) -> npt.NDArray[np.uint8] | None:
     """Take memory that is large enough and at most half idle.
 
     Without a lock: `__del__` may come at any time, to a thread that holds one as well.

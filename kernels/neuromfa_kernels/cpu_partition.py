@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from neuromfa_kernels.answers import TileSums
 from neuromfa_kernels.cpu_jit import fma, kernel
+from neuromfa_kernels.cpu_memory import empty, zeros
 from neuromfa_kernels.cpu_threads import spread
 from neuromfa_kernels.cpu_vectors import LANES, add_products, look_up, raise_powers
 from neuromfa_kernels.powers import (
@@ -97,16 +98,18 @@ def _scratch(vectors: Any) -> Any:
 
 
 @kernel
-def factorised_tile(neurons: Any, span: Any, plan: Any, out: Any) -> None:
-    """Z and Z_log [q, radius] of a tile at the radii first:last, for up to `CHUNK` spaced q."""
-    start, stop, first, last = span
+def factorised_tile(neurons: Any, span: Any, plan: Any, room: Any, out: Any) -> None:
+    """Z and Z_log [q, radius] of a tile at the radii first:last, for up to `CHUNK` spaced q.
+
+    `room` is for N_i(r) [neurons, whole vectors] and N_i(T).
+    """
+    _, _, first, last = span
     counts, min_neighbours = neurons
+    within, total = room
     Z, Z_log = out
     n_q = Z.shape[0]
     rows = (n_q + COLUMNS - 1) // COLUMNS
-    padded = (last - first + LANES - 1) // LANES * LANES
-    within = np.empty((stop - start, padded), np.uint32)
-    total = np.empty(stop - start, np.uint32)
+    padded = within.shape[1]
     counted = _select(counts, span, min_neighbours, (within, total))
     sums = _scratch(CHUNK).reshape((CHUNK, LANES))
     sums_log = _scratch(CHUNK).reshape((CHUNK, LANES))
@@ -176,7 +179,7 @@ def partition_function(
     n, n_radii = counts.shape
     observed = np.zeros(n_radii, np.int64)
     counted, most = count_observed(counts, min_neighbours, observed)
-    Z, Z_log = np.zeros((2, len(counted), len(q), n_radii))
+    Z, Z_log = zeros((2, len(counted), len(q), n_radii), np.float64)
     if n * n_radii * len(q) < SMALL_WORK:
         threads = 1
     h = spacing(q)
@@ -192,10 +195,12 @@ def partition_function(
         if h is None:
             general_tile((counts, min_neighbours), span, q, (Z[tile], Z_log[tile]))
             return
+        padded = -(-(last - first) // LANES) * LANES
+        room = (empty((TILE, padded), np.uint32), np.empty(TILE, np.uint32))
         for k in range(0, len(q), CHUNK):
             plan = (h, float(q[k]), power_table(h, float(q[k]), size))
             out = (Z[tile, k : k + CHUNK], Z_log[tile, k : k + CHUNK])
-            factorised_tile((counts, min_neighbours), span, plan, out)
+            factorised_tile((counts, min_neighbours), span, plan, room, out)
 
     spread(add, [(t, r) for t in range(len(counted)) for r in range(0, n_radii, radii)], threads)
     Z[:, q == 0] = counted[:, np.newaxis, np.newaxis]

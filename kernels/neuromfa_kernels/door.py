@@ -60,7 +60,7 @@ def given_counts(counts: Any, threads: int | None) -> Given:
 def new_counts(n_radii: int, n: int, driver: Driver | None) -> NeighbourCounts:
     """Make counts of nothing: on the CPU a neuron's, on a GPU a radius' are adjacent."""
     if driver is None:
-        counts = cpu_memory.zeros((n, n_radii)).T
+        counts = cpu_memory.zeros((n, n_radii), np.uint32).T
         return NeighbourCounts(counts, np.zeros((2, n), np.uint32), np.zeros(4, np.int64))
     shapes = (((n_radii, n), np.uint32), ((2, n), np.uint32), ((4,), np.int64))
     return NeighbourCounts(*(driver.zeros(shape, dtype) for shape, dtype in shapes))
