@@ -30,6 +30,8 @@ from neuromfa_kernels.cpu_jit import inlined, kernel, load, prefetch
 from neuromfa_kernels.radius import FIRST_RADIUS, NEAREST, NONFINITE, RadiusTable
 
 U = np.uint64
+TOGETHER = WORDS * WORD
+"""Weights of a step."""
 BATCH = 8
 """Steps whose answers are added at once."""
 HIGH, LOW = 3, 4
@@ -228,7 +230,7 @@ def _windows(view: Any, shape: Any, span: Any, plan: Any, out: Any) -> None:
     address, down, across = view
     edges, neurons = shape
     bounds, bins, columns, room, sums = plan
-    width = WORDS * WORD if columns else WORDS
+    width = TOGETHER if columns else WORDS
     totals = np.empty((len(bounds), width), np.uint32)
     for first in range(span[0], span[1], width):
         begin = max(0, min(first, neurons - width))

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuromfa_kernels.answers import NeighbourCounts
-from neuromfa_kernels.cpu_codes import count_codes
+from neuromfa_kernels.cpu_codes import TOGETHER, count_codes
 from neuromfa_kernels.cpu_jit import kernel
 from neuromfa_kernels.cpu_slots import LANES
 from neuromfa_kernels.cpu_strips import BLOCK, count_strip
@@ -25,7 +25,6 @@ HIT_BYTES = 24 << 10
 """Most hits of one strip: they leave room for slots in a first-level cache."""
 STRIP = 128
 """Most neurons of a strip."""
-
 PANEL = 4
 """Strips that take turns, so that a page of memory is looked up once for all of them."""
 MOST_8, MOST_16 = 255, 65_535
@@ -36,8 +35,8 @@ PIECE = 512
 """Weights of one neuron that are counted as a row."""
 SMALL = 1 << 18
 """Below so many weights a second thread costs more than it brings."""
-PIECES_PER_THREAD = 4
-"""Enough that threads end together."""
+PIECES_PER_THREAD, PIECE_WEIGHTS = 4, 1 << 21
+"""Enough that threads end together, and none so small that it costs more than that brings."""
 
 
 @lru_cache(maxsize=256)
@@ -78,6 +77,18 @@ def _add(hits: Any, totals: Any) -> None:
 
 
 @kernel
+def _add_pieces(hits: Any, totals: Any) -> None:
+    """Add the hits of all pieces of a neuron to its totals and clear them."""
+    n = len(totals)
+    for k in range(n):
+        found = np.uint32(0)
+        for piece in range(PIECES):
+            found += np.uint32(hits[piece * n + k])
+        totals[k] += found
+    hits[:] = 0
+
+
+@kernel
 def _empty(totals: Any, slots: Any, span: Any, out: Any) -> None:
     """Add the totals of a strip to the counts, and clear them."""
     first, n = span
@@ -112,14 +123,15 @@ def add_neighbours(
         return
     workers = usable_threads(threads) if matrix.size > SMALL else 1
     neurons = matrix.shape[1]
-    strip = 512 if table.dtype.itemsize == 1 else _strip(_plan(table)[2])
-    strips = neurons // (strip * workers)
-    pieces = workers * max(1, min(PIECES_PER_THREAD, strips)) if workers > 1 else 1
+    codes = table.dtype.itemsize == 1
+    strip = TOGETHER if codes else _strip(_plan(table)[2])
+    each = min(neurons // (strip * workers), matrix.size // (PIECE_WEIGHTS * workers))
+    pieces = workers * max(1, min(PIECES_PER_THREAD, each)) if workers > 1 else 1
     step = -(-neurons // (pieces * strip)) * strip
 
     def some(start: int) -> npt.NDArray[np.int64]:
         stop = min(start + step, neurons)
-        if table.dtype.itemsize == 1:
+        if codes:
             return count_codes(matrix, table, (start, stop), (out.counts.T, out.near))
         part = slice(start, stop)
         return _count(matrix[:, part], table, out.counts.T[part], out.near[:, part])
@@ -202,6 +214,5 @@ def _rows(kind: Any, view: Any, shape: Any, found: Any, out: Any) -> None:
             if rest:
                 at = (at[0] + whole * PIECE * down, PIECE * down, down)
                 count_strip(kind, at, (1, rest), plan, hits)
-            for k in range(PIECES):
-                _add(hits[k * slots : (k + 1) * slots], totals)
+            _add_pieces(hits, totals)
         _empty(totals, slots, (neuron, 1), out)
