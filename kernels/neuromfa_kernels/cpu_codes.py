@@ -44,6 +44,8 @@ FIRST = 3
 """Digits of a sum that a batch adds to; what it carries is kept in two rows for each later one."""
 MOST_BATCHES = 1 << 13
 """What a sum has room for, and more edges than most layers have."""
+LINE = 16
+"""Totals to a line of the cache."""
 AHEAD = 2
 """Batches between prefetch and use."""
 
@@ -160,40 +162,49 @@ def _reach_batch(view: Any, sizes: Any, few: Any, rows: Any) -> None:
 
 
 @kernel
-def _count(view: Any, shape: Any, bounds: Any, room: Any, sums: Any) -> None:
+def _count(view: Any, shape: Any, then: Any, bounds: Any, room: Any, sums: Any) -> None:
     """Count steps of codes into `sums` [bounds, digits, `WORDS`].
 
-    `shape` is steps, words, and weights of the last step's words and of the last word.
+    `shape` is steps, words, and weights of the last step's words and of the last word; `then` is
+    where the codes of the next call begin.
     """
     address, by_step, by_word, gap = view
     steps, words, last_step, last_word = shape
     few, rows = room
     sums[:] = 0
-    for batch in range((steps + BATCH - 1) // BATCH):
+    batches = (steps + BATCH - 1) // BATCH
+    for batch in range(batches):
         first = batch * BATCH
         n = min(BATCH, steps - first)
         at = address + first * by_step
         last = last_step if first + n == steps else WORD
         _reach_batch((at, by_step, by_word, gap), (n, words, last, last_word), few, rows)
-        ahead = (at + AHEAD * BATCH * by_step, by_step, by_word)
+        place, later = (address, batch + AHEAD)
+        if later >= batches:
+            place, later = then, later - batches
+        ahead = (place + later * BATCH * by_step, by_step, by_word)
         _add_batch(bounds, rows, sums, batch, ahead)
 
 
 @kernel
-def _read(sums: Any, batches: Any, totals: Any) -> None:
-    """Add sums to `totals` [bounds, lanes or words]."""
-    for k in range(sums.shape[0]):
+def _read(sums: Any, batches: Any, by_lane: Any, totals: Any) -> None:
+    """Add sums to `totals`, of each bound the numbers of lanes or of words."""
+    row, numbers = U(sums.ctypes.data), U(totals.ctypes.data)
+    for _ in range(sums.shape[0]):
         for digit in range(sums.shape[1]):
             level = max(0, digit - FIRST) // 2
-            if digit > FIRST and (digit - FIRST) % 2 and not batches >> level & 1:
-                continue  # was added to the next digit
             value = U(min(digit, FIRST) + level)
-            place = U(totals[k].ctypes.data)
-            if totals.shape[1] == WORDS:
-                add_words(get(U(sums[k, digit].ctypes.data)), value, place)
-            else:
+            second = digit > FIRST and (digit - FIRST) % 2 == 1
+            if second and not batches >> level & 1:
+                pass  # was added to the next digit
+            elif by_lane:
                 for word in range(WORDS):
-                    add_lanes(sums[k, digit, word], value, place + U(4 * WORD * word))
+                    bits = load(row + U(8 * word), U(0))
+                    add_lanes(bits, value, numbers + U(4 * WORD * word))
+            else:
+                add_words(get(row), value, numbers)
+            row += U(ROW)
+        numbers += U(totals.strides[0])
 
 
 @kernel
@@ -231,7 +242,7 @@ def _windows(view: Any, shape: Any, span: Any, plan: Any, out: Any) -> None:
     edges, neurons = shape
     bounds, bins, columns, room, sums = plan
     width = TOGETHER if columns else WORDS
-    totals = np.empty((len(bounds), width), np.uint32)
+    totals = np.empty((len(bounds), width + LINE), np.uint32)  # else all rows share cache sets
     for first in range(span[0], span[1], width):
         begin = max(0, min(first, neurons - width))
         n = min(width, neurons - begin)
@@ -247,8 +258,9 @@ def _windows(view: Any, shape: Any, span: Any, plan: Any, out: Any) -> None:
         for start in range(0, steps, most * BATCH):
             some = min(most * BATCH, steps - start)
             sizes = (some, words, rest[0] if start + some == steps else WORD, rest[1])
-            _count((at + start * strides[0], *strides), sizes, bounds, room, sums)
-            _read(sums, (some + BATCH - 1) // BATCH, totals)
+            then = at + width * across
+            _count((at + start * strides[0], *strides), sizes, then, bounds, room, sums)
+            _read(sums, (some + BATCH - 1) // BATCH, columns, totals)
         last = min(first + width, span[1])
         _empty(totals, bins, (first, last - first, first - begin), edges, out)
 
