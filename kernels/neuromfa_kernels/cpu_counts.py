@@ -35,7 +35,7 @@ PIECE = 512
 """Weights of one neuron that are counted as a row."""
 SMALL = 1 << 18
 """Below so many weights a second thread costs more than it brings."""
-PIECES_PER_THREAD, PIECE_WEIGHTS = 4, 1 << 21
+PIECES_PER_THREAD, PIECE_WEIGHTS = 4, 1 << 22
 """Enough that threads end together, and none so small that it costs more than that brings."""
 
 
