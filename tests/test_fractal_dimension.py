@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import naive
-from neuromfa_kernels import ONE_RADIUS, TOO_FEW_EDGES, fractal_dimension
+from neuromfa_kernels import ONE_RADIUS, TOO_FEW_EDGES, cpu_dimension, fractal_dimension
 
 ACCURACY = 1e-12  # of slopes of order one, from float64 logarithms
 
@@ -92,11 +92,19 @@ def test_threads_and_devices_change_no_bit(device):
         assert np.array_equal(again.reason, whole.reason)
 
 
-@pytest.mark.parametrize("edges", [131_070, 131_072, 4_000_000_000])
+@pytest.mark.parametrize("edges", [32_766, 32_768, 131_070, 131_072, 4_000_000_000])
 def test_counts_beyond_the_table_of_logarithms(device, edges):
     counts = np.array([[3], [edges], [0], [40]], np.uint32)
     expected = naive.fractal_dimension(counts)
     np.testing.assert_allclose(fitted(device, counts).values, expected, rtol=ACCURACY)
+
+
+def test_logarithms_looked_up_and_taken_have_the_same_bits(monkeypatch):
+    counts, near = random_counts(40, 300, 4)
+    looked_up = fractal_dimension(counts, near)
+    monkeypatch.setattr(cpu_dimension, "TABLE", 41)
+    taken = fractal_dimension(counts, near)
+    assert looked_up.values.tobytes() == taken.values.tobytes()
 
 
 COUNTS = np.ones((4, 3), np.uint32)

@@ -15,12 +15,14 @@ from neuromfa_kernels.powers import logarithm_table
 from neuromfa_kernels.radius import ONE_RADIUS, TOO_FEW_EDGES
 
 PER_JOB = 512
+TABLE = 1 << 15
+"""Numbers whose logarithms are looked up: more than most neurons have edges, and than radii."""
 
 
 @kernel
 def _fit(neuron: Any, counts: Any, near: Any, points: Any) -> Any:
     """Edges of a neuron, its number of radii, and the slope of ln N(r) on ln r over them."""
-    log_r, x, y, own = points
+    log_r, x, y, own, logs = points
     n_radii = counts.shape[1]
     running = np.int64(own) + np.int64(near[0, neuron])
     n = 0
@@ -31,7 +33,8 @@ def _fit(neuron: Any, counts: Any, near: Any, points: Any) -> Any:
             here += np.int64(near[1, neuron])  # 0.5 < d <= 1 rounds to radius 1
         if here > 0:
             running += here
-            x[n], y[n] = log_r[r], math.log(running)
+            x[n] = log_r[r]
+            y[n] = logs[running] if running < len(logs) else math.log(running)
             x_mean += x[n]
             y_mean += y[n]
             n += 1
@@ -50,9 +53,9 @@ def _fit(neuron: Any, counts: Any, near: Any, points: Any) -> Any:
 def fit_neurons(span: Any, counts: Any, near: Any, settings: Any, out: Any) -> None:
     """Fractal dimension of the neurons first:last."""
     first, last = span
-    min_neighbours, log_r, own = settings
+    min_neighbours, log_r, own, logs = settings
     values, reason = out
-    points = (log_r, np.empty(len(log_r)), np.empty(len(log_r)), own)
+    points = (log_r, np.empty(len(log_r)), np.empty(len(log_r)), own, logs)
     for i in range(first, last):
         edges, radii, slope = _fit(i, counts, near, points)
         values[i], reason[i] = slope, 0
@@ -77,8 +80,9 @@ def fractal_dimension(
     """
     n, n_radii = counts.shape
     out = FractalDimension(np.empty(n), np.empty(n, np.uint8))
-    table = logarithm_table(n_radii + 1)[1:].copy()
-    settings = (min_neighbours, table if radii is None else np.log(radii), own)
+    logs = logarithm_table(TABLE)
+    log_r = logs[1 : n_radii + 1] if radii is None else np.log(radii)
+    settings = (min_neighbours, log_r.copy(), own, logs)
 
     def fit(first: int) -> None:
         fit_neurons((first, min(first + PER_JOB, n)), counts, near, settings, tuple(out))
