@@ -3,7 +3,15 @@
 import json
 import pickle
 import random
-from concurrent.futures import BrokenExecutor, CancelledError, Future, ThreadPoolExecutor
+import threading
+from concurrent.futures import (
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+)
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -208,6 +216,34 @@ def test_a_unit_that_takes_its_worker_with_it_is_named(model, error):
     assert type(error).__name__ in str(raised.value)
     tries = [attempt for tensors, attempt in executor.attempts if "map.14" in tensors]
     assert tries == [1, 2, 3]
+
+
+class OneWorker(Executor):
+    """A worker with a queue: it does nothing before several are waiting, and dies with all."""
+
+    def __init__(self, deadly):
+        self.deadly, self.queue = deadly, []
+
+    def submit(self, work, bundle, software, attempt):
+        tensors = [ref.name for portion, _ in bundle for ref in portion.tensors]
+        future = Future()
+        self.queue.append((future, tensors, partial(work, bundle, software, attempt)))
+        threading.Timer(0.02, self._do_all).start()
+        return future
+
+    def _do_all(self):
+        waiting, self.queue = self.queue, []
+        dies = any(self.deadly in tensors for _, tensors, _ in waiting)
+        for future, _, call in waiting:
+            if dies:
+                future.set_exception(RuntimeError("killed"))
+            else:
+                future.set_result(call())
+
+
+def test_what_waited_beside_it_is_not_blamed(model):
+    with pytest.raises(ResourceError, match=r"tensor map\.14: given up after 3 tries"):
+        neuromfa.analyse(model, executor=OneWorker("map.14"))
 
 
 def test_what_was_finished_before_is_kept(model, monkeypatch):

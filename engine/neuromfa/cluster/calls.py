@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import cache
@@ -127,7 +128,8 @@ class Cluster:
     def answers(self, calls: Sequence[Call]) -> Generator[Any]:
         """Make all calls; in the order of the calls, whatever the order of completion.
 
-        A call whose worker was lost, or failed for want of anything, is handed out again at once.
+        A call whose worker was lost, or failed for want of anything, is handed out again at once,
+        and the last time alone: what kills a worker takes with it what waits there.
 
         Yields
         ------
@@ -144,6 +146,7 @@ class Cluster:
         ended: SimpleQueue[_Ended] = SimpleQueue()
         waiting = iter(bundles([call.cost for call in calls]))
         under_way: dict[_Bundle, Future[Reply]] = {}
+        suspects: deque[_Bundle] = deque()
         found: dict[int, Any] = {}
 
         def hand_out(bundle: _Bundle) -> None:
@@ -159,8 +162,12 @@ class Cluster:
         try:
             for wanted in range(len(calls)):
                 while wanted not in found:
-                    while len(under_way) < IN_FLIGHT and (more := next(waiting, None)):
+                    while not suspects and len(under_way) < IN_FLIGHT:
+                        if (more := next(waiting, None)) is None:
+                            break
                         hand_out(_Bundle(more, 1))
+                    if suspects and not under_way:
+                        hand_out(suspects.popleft())
                     bundle, done = self._next(ended)
                     del under_way[bundle]
                     if reply := self._reply(calls, bundle, done):
@@ -168,7 +175,11 @@ class Cluster:
                         found |= zip(bundle.calls, reply.answers, strict=True)
                         continue
                     for k in bundle.calls:  # one by one, to see which it was
-                        hand_out(_Bundle((k,), bundle.attempt + 1))
+                        again = _Bundle((k,), bundle.attempt + 1)
+                        if again.attempt == ATTEMPTS:
+                            suspects.append(again)
+                        else:
+                            hand_out(again)
                 yield found.pop(wanted)
         finally:
             for future in under_way.values():
