@@ -235,6 +235,8 @@ class OneWorker(Executor):
         waiting, self.queue = self.queue, []
         dies = any(self.deadly in tensors for _, tensors, _ in waiting)
         for future, _, call in waiting:
+            if not future.set_running_or_notify_cancel():
+                continue
             if dies:
                 future.set_exception(RuntimeError("killed"))
             else:
