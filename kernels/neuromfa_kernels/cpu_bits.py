@@ -14,6 +14,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
+from neuromfa_kernels.cpu_jit import broadcast, has_feature
+
 WORDS, WORD = 8, 64
 """Words of a row, and bits of a word."""
 ROW = WORDS * WORD // 8
@@ -44,13 +46,9 @@ def _at(builder: Any, address: Any, row: int = 0) -> Any:
     return builder.gep(builder.inttoptr(address, _BITS.as_pointer()), [_INTEGER(row)])
 
 
-def _has(target: Any, feature: str) -> bool:
-    return f"+{feature}" in target.codegen().magic_tuple()[2]
-
-
 def _of_three(target: Any, builder: Any, truth: int, rows: Any) -> Any:
     """`_REACHED`: a, or both b and c. `_CHOSEN`: b where a has a bit, else c."""
-    if _has(target, "avx512f"):
+    if has_feature(target, "avx512f"):
         kind = ir.FunctionType(_BITS, [_BITS, _BITS, _BITS, ir.IntType(32)])
         name = "llvm.x86.avx512.pternlog.q.512"
         function = cgutils.get_or_insert_function(builder.module, kind, name)
@@ -116,9 +114,7 @@ def add_lanes(_context: Any, word: Any, digit: Any, totals: Any) -> Any:
         numbers = ir.VectorType(ir.IntType(32), WORD)
         place = builder.inttoptr(totals, numbers.as_pointer())
         value = builder.shl(ir.IntType(32)(1), builder.trunc(digit, ir.IntType(32)))
-        unset = ir.Constant(numbers, ir.Undefined)
-        values = builder.insert_element(unset, value, ir.IntType(32)(0))
-        values = builder.shuffle_vector(values, unset, ir.Constant(numbers, None))
+        values = broadcast(builder, value, WORD)
         bits = builder.bitcast(word, ir.VectorType(ir.IntType(1), WORD))
         before = builder.load(place)
         before.align = 4
@@ -137,16 +133,14 @@ def add_words(_context: Any, row: Any, digit: Any, totals: Any) -> Any:
         row, digit, totals = arguments
         numbers = ir.VectorType(ir.IntType(32), WORDS)
         place = builder.inttoptr(totals, numbers.as_pointer())
-        bits = builder.load(place)
-        bits.align = 4
-        unset = ir.Constant(_BITS, ir.Undefined)
-        by = builder.insert_element(unset, digit, ir.IntType(32)(0))
-        by = builder.shuffle_vector(by, unset, ir.Constant(numbers, None))
+        before = builder.load(place)
+        before.align = 4
         count = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(_BITS, [_BITS]), f"llvm.ctpop.v{WORDS}i64"
         )
-        found = builder.trunc(builder.shl(builder.call(count, [row]), by), numbers)
-        builder.store(builder.add(bits, found), place).align = 4
+        found = builder.shl(builder.call(count, [row]), broadcast(builder, digit, WORDS))
+        found = builder.trunc(found, numbers)
+        builder.store(builder.add(before, found), place).align = 4
         return target.get_dummy_value()
 
     return types.void(BITS, types.uint64, totals), generate
@@ -218,8 +212,8 @@ def reach(_context: Any, codes: Any, by_word: Any, n_high: Any, out: Any, step: 
             codes.append(builder.load(builder.inttoptr(address, _CODES.as_pointer())))
             codes[-1].align = 1
             address = builder.add(address, by_word)
-        apart = _digits_by_gfni if _has(target, "gfni") and _has(target, "avx512f") else _digits
-        digits = apart(builder, codes)
+        wide = has_feature(target, "gfni") and has_feature(target, "avx512f")
+        digits = (_digits_by_gfni if wide else _digits)(builder, codes)
         n = n_high.literal_value
         for part in (digits[:n], digits[n:]):
             for row in _reach_all(target, builder, part)[1:]:

@@ -40,6 +40,20 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     return cast("Callable[..., Any]", njit(forceinline=True, **_OPTIONS)(function))
 
 
+def broadcast(builder: Any, value: Any, lanes: int) -> Any:
+    """Make a vector of a number, in code that is being generated."""
+    unset = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
+    one = builder.insert_element(unset, value, ir.IntType(32)(0))
+    return builder.shuffle_vector(
+        one, unset, ir.Constant(ir.VectorType(ir.IntType(32), lanes), None)
+    )
+
+
+def has_feature(target: Any, feature: str) -> bool:
+    """Whether the processor that code is being generated for has instructions of that name."""
+    return f"+{feature}" in target.codegen().magic_tuple()[2]
+
+
 @intrinsic
 def load(_context: Any, address: Any, like: Any) -> Any:
     """Return the number stored at an address, aligned or not, of the type of `like`."""

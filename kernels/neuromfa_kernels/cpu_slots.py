@@ -14,6 +14,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
+from neuromfa_kernels.cpu_jit import broadcast, has_feature
 from neuromfa_kernels.radius import FIRST_RADIUS, NEAR, NEAREST, NONFINITE
 
 LANES = 32
@@ -31,10 +32,7 @@ def _all(element: Any, value: float) -> Any:
 
 
 def _spread(builder: Any, value: Any) -> Any:
-    """Make a vector of a number."""
-    unset = ir.Constant(_vector(value.type), ir.Undefined)
-    one = builder.insert_element(unset, value, ir.IntType(32)(0))
-    return builder.shuffle_vector(one, unset, _all(ir.IntType(32), 0))
+    return broadcast(builder, value, LANES)
 
 
 def _at(builder: Any, address: Any, element: Any) -> Any:
@@ -189,7 +187,7 @@ def finish(_context: Any, begun: Any, first: Any, lanes: Any, definition: Any, o
             is_zero = builder.icmp_unsigned("==", codes, _all(stored, 0))
             builder.store(builder.select(is_zero, zero, exact), place)
         bins = builder.load(place)
-        if "+avx512vbmi2" in target.codegen().magic_tuple()[2]:
+        if has_feature(target, "avx512vbmi2"):
             kept = builder.and_(in_range, kept)
         else:  # packing costs more than it saves: far weights are hit as well
             bins = builder.select(in_range, bins, above)

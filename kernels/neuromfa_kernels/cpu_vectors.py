@@ -14,6 +14,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from neuromfa_kernels.cpu_jit import broadcast
 from neuromfa_kernels.powers import COLUMNS, LN_HIGH, LN_LOW, POWER_H, POWER_Q0
 
 LANES = 8
@@ -21,7 +22,6 @@ LANES = 8
 
 _VECTOR = ir.VectorType(ir.DoubleType(), LANES)
 _INTEGER = ir.IntType(64)
-_ZEROS = ir.Constant(ir.VectorType(ir.IntType(32), LANES), None)
 
 
 class _Vectors:
@@ -86,10 +86,7 @@ def look_up(
             return builder.load(builder.gep(counts, [builder.add(place, _INTEGER(k))]))
 
         def spread(value: Any) -> Any:
-            vector = ir.VectorType(value.type, LANES)
-            unset = ir.Constant(vector, ir.Undefined)
-            one = builder.insert_element(unset, value, ir.IntType(32)(0))
-            return builder.shuffle_vector(one, unset, _ZEROS)
+            return broadcast(builder, value, LANES)
 
         total = builder.trunc(total, ir.IntType(32))
         one = ir.DoubleType()(1.0)
