@@ -181,6 +181,15 @@ def test_a_neuron_with_very_many_edges_changes_no_other_tile(device):
     assert np.array_equal(summed(device, counts, DEFAULT_Q).Z[0], alone.Z[0])
 
 
+def test_powers_are_looked_up_for_the_largest_neuron_wherever_it_stands(device):
+    large = np.random.default_rng(9).poisson(1000, (25, 1)).astype(np.uint32)
+    poor = np.zeros_like(large)
+    alone = summed(device, large, DEFAULT_Q)
+    for counts in (np.hstack([large, poor]), np.hstack([poor, large])):
+        found = summed(device, counts, DEFAULT_Q)
+        assert_same_bits((found.Z, found.Z_log), (alone.Z, alone.Z_log))
+
+
 def test_summation_is_sequential_with_one_rounding_per_term(device):
     counts = random_counts(6, 200, seed=3)
     counts = counts[:, counts.sum(axis=0) > 10]
