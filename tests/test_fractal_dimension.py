@@ -107,6 +107,14 @@ def test_logarithms_looked_up_and_taken_have_the_same_bits(monkeypatch):
     assert looked_up.values.tobytes() == taken.values.tobytes()
 
 
+def test_more_radii_than_the_table_of_logarithms(device):
+    n_radii = cpu_dimension.TABLE + 5
+    counts = np.zeros((n_radii, 1), np.uint32)
+    counts[[0, 9, n_radii - 1]] = 20
+    slope = fitted(device, counts).values
+    np.testing.assert_allclose(slope, naive.fractal_dimension(counts), rtol=ACCURACY)
+
+
 COUNTS = np.ones((4, 3), np.uint32)
 WRONG = {
     "near of other neurons": (np.zeros((2, 4), np.uint32), {}, ValueError, r"must be \(2, 3\)"),

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from neuromfa_kernels.cpu_bits import ROW, WORD, WORDS, add, get, put, reach, reached
+from neuromfa_kernels.cpu_bits import DIGITS, ROW, WORD, WORDS, add, get, put, reach, reached
 from neuromfa_kernels.cpu_jit import inlined, kernel, load, prefetch
 
 U = np.uint64
 BATCH = 8
 """Steps whose answers are added at once."""
-HIGH, LOW = 3, 4
+HIGH = 3
+LOW = DIGITS - HIGH
 """Digits of a code: bounds that share the high ones share work."""
 LOWS = 2**HIGH + 1
 """Where rows of low digits begin: those of the high ones are 0 to 2^`HIGH`."""

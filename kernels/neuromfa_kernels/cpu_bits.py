@@ -42,8 +42,19 @@ class _Register(models.PrimitiveModel):  # type: ignore[misc]
         super().__init__(manager, kind, _BITS)
 
 
-def _at(builder: Any, address: Any, row: int = 0) -> Any:
-    return builder.gep(builder.inttoptr(address, _BITS.as_pointer()), [_INTEGER(row)])
+def _at(builder: Any, address: Any) -> Any:
+    return builder.inttoptr(address, _BITS.as_pointer())
+
+
+def _add_numbers(builder: Any, address: Any, values: Any, chosen: Any = None) -> None:
+    """Add numbers uint32 to those at an address, or only where a bit is set."""
+    place = builder.inttoptr(address, values.type.as_pointer())
+    before = builder.load(place)
+    before.align = 4
+    after = builder.add(before, values)
+    if chosen is not None:
+        after = builder.select(chosen, after, before)
+    builder.store(after, place).align = 4
 
 
 def _of_three(target: Any, builder: Any, truth: int, rows: Any) -> Any:
@@ -111,15 +122,9 @@ def add_lanes(_context: Any, word: Any, digit: Any, totals: Any) -> Any:
 
     def generate(target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         word, digit, totals = arguments
-        numbers = ir.VectorType(ir.IntType(32), WORD)
-        place = builder.inttoptr(totals, numbers.as_pointer())
         value = builder.shl(ir.IntType(32)(1), builder.trunc(digit, ir.IntType(32)))
-        values = broadcast(builder, value, WORD)
         bits = builder.bitcast(word, ir.VectorType(ir.IntType(1), WORD))
-        before = builder.load(place)
-        before.align = 4
-        after = builder.select(bits, builder.add(before, values), before)
-        builder.store(after, place).align = 4
+        _add_numbers(builder, totals, broadcast(builder, value, WORD), bits)
         return target.get_dummy_value()
 
     return types.void(types.uint64, types.uint64, totals), generate
@@ -131,16 +136,12 @@ def add_words(_context: Any, row: Any, digit: Any, totals: Any) -> Any:
 
     def generate(target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         row, digit, totals = arguments
-        numbers = ir.VectorType(ir.IntType(32), WORDS)
-        place = builder.inttoptr(totals, numbers.as_pointer())
-        before = builder.load(place)
-        before.align = 4
         count = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(_BITS, [_BITS]), f"llvm.ctpop.v{WORDS}i64"
         )
         found = builder.shl(builder.call(count, [row]), broadcast(builder, digit, WORDS))
-        found = builder.trunc(found, numbers)
-        builder.store(builder.add(before, found), place).align = 4
+        found = builder.trunc(found, ir.VectorType(ir.IntType(32), WORDS))
+        _add_numbers(builder, totals, found)
         return target.get_dummy_value()
 
     return types.void(BITS, types.uint64, totals), generate

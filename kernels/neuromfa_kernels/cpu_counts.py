@@ -2,7 +2,8 @@
 
 A thread owns some neurons and keeps their hits in its nearest cache while the edges pass by, adds
 them to totals before they can overflow, and these to the counts. The floor is the load and the
-store of a counter, one after another, for each weight in range.
+store of a counter, one after another, for each weight in range. Types of 8 bits need none:
+`cpu_codes`.
 """
 
 from __future__ import annotations

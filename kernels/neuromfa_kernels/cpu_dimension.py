@@ -16,7 +16,7 @@ from neuromfa_kernels.radius import ONE_RADIUS, TOO_FEW_EDGES
 
 PER_JOB = 512
 TABLE = 1 << 15
-"""Numbers whose logarithms are looked up: more than most neurons have edges, and than radii."""
+"""Numbers whose logarithms are looked up, at least: more than most neurons have edges."""
 
 
 @kernel
@@ -80,7 +80,7 @@ def fractal_dimension(
     """
     n, n_radii = counts.shape
     out = FractalDimension(np.empty(n), np.empty(n, np.uint8))
-    logs = logarithm_table(TABLE)
+    logs = logarithm_table(max(TABLE, n_radii + 1))
     log_r = logs[1 : n_radii + 1] if radii is None else np.log(radii)
     settings = (min_neighbours, log_r.copy(), own, logs)
 
